@@ -1,0 +1,162 @@
+"""What every learner is: one contract, so that an estimator never asks which one it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._episodes import Rows, TaskBatch
+
+State = Any
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What goes into a learner and what comes out.
+
+    Attributes
+    ----------
+    kind : {"regression", "classification"}
+    n_inputs : int
+        Width of the encoded rows.
+    n_outputs : int
+        Number of targets (regression) or of classes in the meta-training tasks (classification).
+    shared_classes : bool
+        Whether class ``c`` means the same in every task; codes are then positions in the list of
+        all classes, else they are local to each task.
+    """
+
+    kind: str
+    n_inputs: int
+    n_outputs: int
+    shared_classes: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the signature as JSON has it."""
+        return asdict(self)
+
+
+class Learner(BaseEstimator):
+    """Base of all learners: constructor parameters only, no state.
+
+    Everything that meta-training learns is in the module that `build` returns; everything that
+    adaptation learns is in the state that `adapt` returns. All methods work on a batch of tasks,
+    the task axis first, padded and masked.
+
+    A learner may train several members at once, each on its own part of the tasks, as an ensemble
+    does. `loss` then returns one value a member, and ``module.members`` names the member of each
+    slice of each parameter, so that the loop clips, stops and restores every member on its own.
+    """
+
+    #: Kinds of task that the learner serves.
+    kinds: tuple[str, ...] = ("regression", "classification")
+
+    #: True if members hold out their own folds of the tasks: the loop then needs to hold out none.
+    cross_fitted: bool = False
+
+    def prepare(
+        self, store: TaskStore, signature: Signature, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Look once at all meta-training tasks; what is found goes to `build`.
+
+        Parameters
+        ----------
+        store : TaskStore
+            Encoded tasks.
+        signature : Signature
+        rng : numpy.random.Generator
+
+        Returns
+        -------
+        dict of str to ndarray
+            With the key ``"inputs"``, of shape (n_rows, n), these rows replace the encoded ones in
+            meta-training. They are what `inputs` would give, but for out-of-fold predictions.
+        """
+        return {}
+
+    def build(
+        self,
+        signature: Signature,
+        prepared: dict[str, np.ndarray],
+        generator: torch.Generator,
+    ) -> nn.Module:
+        """Make the module that holds every meta-learned parameter and buffer.
+
+        Parameters
+        ----------
+        signature : Signature
+        prepared : dict of str to ndarray
+            From `prepare`, or the weights of a prior, of which only the shapes are used.
+        generator : torch.Generator
+            Source of the random start.
+        """
+        raise NotImplementedError
+
+    def restore(self, signature: Signature, weights: dict[str, np.ndarray]) -> nn.Module:
+        """Make the module again from its weights, in eval mode.
+
+        Raises
+        ------
+        ValueError
+            If the weights do not fit the learner.
+        """
+        try:
+            module = self.build(signature, weights, torch.Generator().manual_seed(0))
+            module.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
+        except (KeyError, IndexError, RuntimeError) as error:
+            raise ValueError(f"the weights do not fit {type(self).__name__}: {error}") from error
+        return module.eval().requires_grad_(False)
+
+    def finish(self, module: nn.Module, held_out: Sequence[TaskBatch]) -> nn.Module:
+        """Take a last look at held-out episodes when meta-training is over; default: none.
+
+        Parameters
+        ----------
+        module : nn.Module
+            Trained, in eval mode.
+        held_out : sequence of TaskBatch
+            Empty where nothing was held out.
+        """
+        return module
+
+    def inputs(self, module: nn.Module, x: Tensor) -> Tensor:
+        """Turn encoded rows (..., n_inputs) into the rows that the other methods take."""
+        return x
+
+    def adapt(self, module: nn.Module, support: Rows) -> State:
+        """Adapt to the support of every task in a batch."""
+        raise NotImplementedError
+
+    def update(self, module: nn.Module, state: State, support: Rows) -> State:
+        """Take more support rows into a state."""
+        raise NotImplementedError
+
+    def predict(self, module: nn.Module, state: State, x: Tensor) -> Distribution:
+        """Predict rows (T, n, ...): batch shape (T, n) or, for several targets, (T, n, k)."""
+        raise NotImplementedError
+
+    def embed(self, module: nn.Module, state: State, x: Tensor) -> Tensor:
+        """Return the adapted embedding (T, n, width) of rows (T, n, ...)."""
+        raise NotImplementedError
+
+    def evidence(self, module: nn.Module, state: State) -> Tensor:
+        """Return how well the prior foresaw each support: its log likelihood, of shape (T,)."""
+        raise NotImplementedError
+
+    def loss(self, module: nn.Module, episodes: TaskBatch) -> Tensor:
+        """Return the loss that meta-training minimises, a scalar or one value a member.
+
+        In ``module.eval()`` mode it is the loss by which held-out tasks are judged.
+        """
+        state = self.adapt(module, episodes.support)
+        log_prob = self.predict(module, state, episodes.query.x).log_prob(episodes.query.y)
+        mask = episodes.query.mask
+        return -(log_prob * mask).sum() / mask.sum().clamp_min(1)

@@ -1,0 +1,203 @@
+"""Cross-fitted ensembles of heads: how they are prepared, built, judged and blended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sklearn_meta.learners._base import Learner, Signature
+from sklearn_meta.learners._heads import FEATURE_SETS, RANK, Heads, assign_folds
+from sklearn_meta.learners._trees import TreeFeatures, out_of_fold_boosting
+from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._episodes import Rows, TaskBatch
+
+KINDS = tuple(FEATURE_SETS)
+MIN_WEIGHT = 0.02  # heads that weigh less on held-out tasks are not kept
+
+
+class HeadLearner(Learner):
+    """What learners made of `Heads` share; a subclass brings the likelihood.
+
+    Every kind of head is trained ``n_members`` times. A member is trained on all but one fold of
+    the tasks and judged on that fold, so that all rows are used and every number by which heads
+    are stopped and weighed comes from tasks that they have not seen.
+
+    Parameters
+    ----------
+    hidden : tuple of int
+    heads : tuple of str
+    n_members : int
+    """
+
+    cross_fitted = True
+
+    def __init__(
+        self,
+        hidden: tuple[int, ...] = (64, 64, 32),
+        heads: tuple[str, ...] = ("linear", "deep", "tree_linear", "tree_deep", "tree"),
+        n_members: int = 2,
+    ):
+        self.hidden = hidden
+        self.heads = heads
+        self.n_members = n_members
+
+    def make_module(self, signature: Signature, **heads: Any) -> Heads:
+        """Make the module of this likelihood; `heads` are the arguments of `Heads`."""
+        raise NotImplementedError
+
+    def start(
+        self, store: TaskStore, signature: Signature, kinds: Sequence[str], n_trees: int
+    ) -> np.ndarray:
+        """Prior means (n_kinds, 1 + n_columns, n_latents) at which meta-training starts."""
+        raise NotImplementedError
+
+    def log_prob_heads(self, module: nn.Module, state: Any, query: Rows) -> Tensor:
+        """Log likelihood (n_heads, T, n) of query rows under every head by itself."""
+        raise NotImplementedError
+
+    def prepare(  # noqa: D102
+        self, store: TaskStore, signature: Signature, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        self._check_parameters()
+        prepared: dict[str, np.ndarray] = {}
+        kinds, n_trees = list(self.heads), 0
+        # Trees need a second task to be left out of, and labels that mean the same in all tasks.
+        n_classes = signature.n_outputs if signature.kind == "classification" else 0
+        comparable = signature.shared_classes or not n_classes
+        if store.n_tasks > 1 and comparable and any(FEATURE_SETS[kind][1] for kind in kinds):
+            features, trees = out_of_fold_boosting(store, n_classes, rng)
+            prepared |= {f"trees.{key}": array for key, array in trees.items()}
+            prepared["inputs"] = np.concatenate([store.x, features], axis=1)
+            store, n_trees = store.replace(x=prepared["inputs"]), features.shape[1]
+        else:
+            kinds = [kind for kind in kinds if not FEATURE_SETS[kind][1]]
+        fold = assign_folds(store.n_tasks, rng)
+        member = np.arange(self.n_members) % (fold.max() + 1)
+        prepared["fold"] = fold
+        prepared["member"] = np.repeat(member, len(kinds))
+        prepared["kind"] = np.tile([KINDS.index(kind) for kind in kinds], self.n_members)
+        prepared["mean"] = np.tile(self.start(store, signature, kinds, n_trees), (self.n_members, 1, 1))
+        return prepared
+
+    def build(  # noqa: D102
+        self,
+        signature: Signature,
+        prepared: dict[str, np.ndarray],
+        generator: torch.Generator,
+    ) -> Heads:
+        trees = None
+        if "trees.feature" in prepared:
+            arrays = {key: prepared[f"trees.{key}"] for key in TreeFeatures.ARRAYS}
+            trees = TreeFeatures(arrays, centred=signature.kind == "classification")
+        module = self.make_module(
+            signature,
+            kinds=[KINDS[i] for i in prepared["kind"]],
+            member=prepared["member"],
+            n_inputs=signature.n_inputs,
+            trees=trees,
+            hidden=tuple(self.hidden),
+            mean=prepared["mean"],
+            rank=prepared["factor"].shape[2] if "factor" in prepared else RANK,
+            generator=generator,
+        )
+        if "fold" in prepared:
+            module.fold = torch.tensor(prepared["fold"])
+        return module
+
+    def inputs(self, module: nn.Module, x: Tensor) -> Tensor:  # noqa: D102
+        return x if module.trees is None else torch.cat([x, module.trees(x)], -1)
+
+    def evidence(self, module: nn.Module, state: Any) -> Tensor:  # noqa: D102
+        return torch.logsumexp(module.log_weight[:, None] + state.evidence, 0)
+
+    def loss(self, module: nn.Module, episodes: TaskBatch) -> Tensor:
+        """Negative predictive log likelihood of the query, one value a head."""
+        state = self.adapt(module, episodes.support)
+        log_prob = self.log_prob_heads(module, state, episodes.query)
+        counted = episodes.query.mask & module.judged(episodes.task)[..., None]
+        return -(log_prob * counted).sum((1, 2)) / counted.sum((1, 2)).clamp_min(1)
+
+    def finish(self, module: nn.Module, held_out: Sequence[TaskBatch]) -> Heads:
+        """Weigh the heads of each member by its held-out tasks, and drop those that weigh little."""
+        weight = torch.zeros(module.n_heads, dtype=torch.float64)
+        members = module.member.unique()
+        for member in members:
+            heads = (module.member == member).nonzero()[:, 0]
+            scores = [self._held_out_scores(module, heads, episodes) for episodes in held_out]
+            weight[heads] = stack(*(torch.cat(part) for part in zip(*scores, strict=True)))
+        keep = weight >= MIN_WEIGHT
+        module.log_weight.copy_((weight / len(members)).log())
+        return self._keep(module, keep)
+
+    def _held_out_scores(
+        self, module: Heads, heads: Tensor, episodes: TaskBatch
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log likelihoods and evidences (rows, heads) of query rows, and the rows' weights."""
+        judged = module.judged(episodes.task)[heads[0]]
+        support, query = episodes.support.take(judged), episodes.query.take(judged)
+        state = self.adapt(module, support)
+        log_prob = self.log_prob_heads(module, state, query)[heads]
+        evidence = state.evidence[heads][..., None].expand_as(log_prob)
+        # Rows of one episode say much the same: an episode counts as one row.
+        weight = query.mask / query.mask.sum(1, keepdim=True).clamp_min(1)
+        flat = (t.movedim(0, -1)[query.mask].double() for t in (log_prob, evidence))
+        return *flat, weight[query.mask].double()
+
+    def _keep(self, module: Heads, keep: Tensor) -> Heads:
+        """Return a module with some of the heads of another."""
+        arrays = {name: t.detach() for name, t in module.state_dict().items()}
+        deep = torch.tensor([bool(keep[i]) for i in module.deep], dtype=torch.bool)
+        width = module.n_features if deep.any() else module.n_features - module.n_hidden
+        kept = {}
+        for name, array in arrays.items():
+            if name.startswith("layers."):
+                kept[name] = array[deep]
+            elif name.startswith("trees."):
+                kept[name] = array
+            else:
+                by_feature = array.ndim > 1 and array.shape[1] == module.n_features
+                kept[name] = array[keep][:, :width] if by_feature else array[keep]
+        if not deep.any():
+            kept = {name: array for name, array in kept.items() if not name.startswith("layers.")}
+        kept["log_weight"] = torch.log_softmax(kept["log_weight"], 0)
+        return self.restore(module.signature, {name: t.cpu().numpy() for name, t in kept.items()})
+
+    def _check_parameters(self) -> None:
+        unknown = set(self.heads) - set(FEATURE_SETS)
+        if not self.heads or unknown:
+            raise ValueError(
+                f"heads is {self.heads!r}, expected at least one of {tuple(FEATURE_SETS)}."
+            )
+        if self.n_members < 1:
+            raise ValueError(f"n_members is {self.n_members!r}, expected at least 1.")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ValueError(f"hidden is {self.hidden!r}, expected positive widths of layers.")
+
+
+def stack(log_prob: Tensor, evidence: Tensor, weight: Tensor, prior_count: float = 1.0) -> Tensor:
+    """Weights of heads that maximise the likelihood of their blend, by expectation maximisation.
+
+    Parameters
+    ----------
+    log_prob, evidence : Tensor of shape (n_rows, n_heads)
+    weight : Tensor of shape (n_rows,)
+    prior_count : float
+        Rows that each head is given beforehand: the fewer the tasks, the more equal the weights.
+
+    Returns
+    -------
+    Tensor of shape (n_heads,)
+        Positive, with sum 1.
+    """
+    n_heads = log_prob.shape[1]
+    start = torch.full((n_heads,), 1 / n_heads, dtype=log_prob.dtype)
+    for _ in range(100):
+        blend = torch.log(0.5 * start + 0.5 * torch.softmax(start.log() + evidence, 1))
+        share = torch.softmax(blend + log_prob, 1)
+        start = (share * weight[:, None]).sum(0) + prior_count
+        start = start / start.sum()
+    return start

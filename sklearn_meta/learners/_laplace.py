@@ -1,0 +1,160 @@
+"""Laplace's approximation for classification with Gaussian priors, over batches of tasks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners._linalg import cholesky, compress
+
+MIN_CURVATURE = 1e-4
+MAX_STEP = 4.0  # of a latent value in one iteration
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LaplacePosterior:
+    """Gaussian approximation of the weights v of latent functions ``f_c(x) = offset_c + row . v_c``.
+
+    The prior is ``v_c ~ N(0, I)``. Leading axes: (..., C) models and classes, T tasks.
+
+    Attributes
+    ----------
+    weights : Tensor of shape (..., C, T, m)
+        Posterior mean of v.
+    rows : Tensor of shape (..., C, T, n, m)
+        Support rows times the root of their curvature: the precision is ``I + rows^T rows``.
+    chol : Tensor of shape (..., C, T, n, n)
+        Lower Cholesky factor of ``I + rows rows^T``.
+    evidence : Tensor of shape (..., T)
+        Approximate log marginal likelihood of the support.
+    """
+
+    weights: Tensor
+    rows: Tensor
+    chol: Tensor
+    evidence: Tensor
+
+
+def laplace(
+    rows: Tensor,
+    offset: Tensor,
+    target: Tensor,
+    mask: Tensor,
+    ways: Tensor | None,
+    n_steps: int,
+) -> LaplacePosterior:
+    """Find the mode by damped Newton steps that treat classes one by one, and the curvature there.
+
+    The curvature of class c is ``p_c (1 - p_c) C / (C - 1)``: exact for two classes with equal
+    priors, and close for more, it keeps the classes apart, so that all systems are n x n.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (..., C or 1, T, n, m)
+        Whitened support rows.
+    offset : Tensor of shape (..., C, T, n)
+        Prior mean of the latent functions.
+    target : Tensor of shape (C, T, n)
+        One-hot labels.
+    mask : Tensor of shape (T, n)
+    ways : Tensor of shape (T,), optional
+        Number of classes of each task, the first ones; all where None.
+    n_steps : int
+        Newton steps without gradient; two with gradient follow.
+    """
+    n, m = rows.shape[-2:]
+    allowed = _allowed(offset, ways)
+    factor = _curvature_factor(offset, ways)
+    latent_rows = rows.expand(*offset.shape, m)
+
+    def step(v: Tensor, rows: Tensor, offset: Tensor) -> Tensor:
+        f = offset + (rows @ v[..., None])[..., 0]
+        gap, curvature = _derivatives(f, target, mask, allowed, factor)
+        pull = curvature * (f - offset) + gap
+        if n <= m:
+            root = curvature.sqrt()
+            scaled = rows * root[..., None]
+            chol = cholesky(scaled @ scaled.transpose(-1, -2) + _eye(n, rows))
+            kernel_pull = (rows @ (rows.transpose(-1, -2) @ pull[..., None]))[..., 0]
+            solved = torch.cholesky_solve((root * kernel_pull)[..., None], chol)[..., 0]
+            return (rows.transpose(-1, -2) @ (pull - root * solved)[..., None])[..., 0]
+        precision = rows.transpose(-1, -2) @ (rows * curvature[..., None]) + _eye(m, rows)
+        gathered = rows.transpose(-1, -2) @ pull[..., None]
+        return torch.cholesky_solve(gathered, cholesky(precision))[..., 0]
+
+    with torch.no_grad():
+        fixed_rows, fixed_offset = latent_rows.detach(), offset.detach()
+        v = offset.new_zeros(*offset.shape[:-1], m)
+        for _ in range(n_steps if n else 0):
+            change = step(v, fixed_rows, fixed_offset) - v
+            size = ((fixed_rows @ change[..., None])[..., 0].abs() * mask).amax((-1, -3))
+            damping = (MAX_STEP / size.clamp_min(1e-9)).clamp_max(1.0)
+            v = v + damping[..., None, :, None] * change
+    for _ in range(2 if n else 0):
+        v = step(v, latent_rows, offset)
+
+    f = offset + (latent_rows @ v[..., None])[..., 0]
+    _, curvature = _derivatives(f, target, mask, allowed, factor)
+    scaled, _ = compress(latent_rows * curvature.sqrt()[..., None], v.new_zeros(*f.shape, 0))
+    chol = cholesky(scaled @ scaled.transpose(-1, -2) + _eye(scaled.shape[-2], rows))
+    log_likelihood = (_log_softmax(f, allowed) * target * mask).sum((-1, -3))
+    half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    # Classes are one too many: the latent functions matter only up to a common shift.
+    penalty = (half_log_det + 0.5 * v.square().sum(-1)) / factor[..., 0]
+    evidence = log_likelihood - (penalty * allowed[..., 0]).sum(-2)
+    return LaplacePosterior(v, scaled, chol, evidence)
+
+
+def predictive_log_probabilities(
+    posterior: LaplacePosterior, rows: Tensor, offset: Tensor, ways: Tensor | None
+) -> Tensor:
+    """Log probabilities (..., C, T, q) of new rows, the latent uncertainty averaged over.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (..., C or 1, T, q, m)
+    offset : Tensor of shape (..., C, T, q)
+    """
+    latent_rows = rows.expand(*offset.shape, rows.shape[-1])
+    mean = offset + (latent_rows @ posterior.weights[..., None])[..., 0]
+    mixed = torch.linalg.solve_triangular(
+        posterior.chol, posterior.rows @ latent_rows.transpose(-1, -2), upper=False
+    )
+    var = (latent_rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0)
+    var = var * _curvature_factor(offset, ways)
+    # MacKay's approximation of the average of a logistic function over a Gaussian.
+    return _log_softmax(mean / (1 + math.pi / 8 * var).sqrt(), _allowed(offset, ways))
+
+
+def _derivatives(
+    f: Tensor, target: Tensor, mask: Tensor, allowed: Tensor, factor: Tensor
+) -> tuple[Tensor, Tensor]:
+    p = _log_softmax(f, allowed).exp()
+    curvature = (p * (1 - p) * factor).clamp_min(MIN_CURVATURE)
+    return (target - p) * mask * allowed, curvature * mask * allowed
+
+
+def _allowed(offset: Tensor, ways: Tensor | None) -> Tensor:
+    """1 for the classes of each task and 0 for the others: (C, T, 1)."""
+    classes = torch.arange(offset.shape[-3], device=offset.device)
+    if ways is None:
+        return offset.new_ones(len(classes), offset.shape[-2], 1)
+    return (classes[:, None] < ways)[..., None].to(offset.dtype)
+
+
+def _curvature_factor(offset: Tensor, ways: Tensor | None) -> Tensor:
+    """C / (C - 1) of each task, (T, 1); a single class needs none."""
+    if ways is None:
+        ways = torch.full((offset.shape[-2],), offset.shape[-3], device=offset.device)
+    return (ways / (ways - 1).clamp_min(1)).to(offset.dtype)[:, None]
+
+
+def _log_softmax(f: Tensor, allowed: Tensor) -> Tensor:
+    return torch.log_softmax(f.masked_fill(allowed == 0, -1e9), -3)
+
+
+def _eye(n: int, like: Tensor) -> Tensor:
+    return torch.eye(n, dtype=like.dtype, device=like.device)
