@@ -48,7 +48,7 @@ def meta_train(
     verbose: int = 0,
     checkpoint: str | os.PathLike | None = None,
     threads: int | str = "auto",
-) -> History:
+) -> tuple[nn.Module, History]:
     """Train a learner's module on episodes of many tasks.
 
     AdamW at a constant step size, gradients clipped, until the held-out tasks are not foreseen
@@ -86,7 +86,9 @@ def meta_train(
 
     Returns
     -------
-    History
+    module : nn.Module
+        What the learner's ``finish`` makes of the trained module, in eval mode.
+    history : History
 
     Raises
     ------
@@ -114,7 +116,8 @@ def meta_train(
         finally:
             weights.release()
             module.eval()
-    return run.history
+        with torch.no_grad():
+            return learner.finish(module, run.held_out), run.history
 
 
 class _Run:
@@ -134,7 +137,7 @@ class _Run:
         self.started = self.last_saved = time.perf_counter()
         self.learner, self.module, self.weights, self.config = learner, module, weights, config
         never = [math.inf] * weights.n_members
-        self.progress = Progress(rng.integers(2**63, size=3).tolist(), never, list(never))
+        self.progress = Progress(rng.integers(2**63, size=3).tolist(), never)
         self.checkpoint = saved = None
         if checkpoint is not None:
             run = identity(learner, module, store, config, validation_store)

@@ -70,13 +70,13 @@ class Progress:
         From which everything random of the run is drawn.
     best : list of float
         Held-out loss of each member's best weights.
-    mark : list of float
-        The same, of when the member last improved by more than ``tol``.
+    mark : float
+        The same, the mean over members, when it last improved by more than ``tol``.
     """
 
     seeds: list[int]
     best: list[float]
-    mark: list[float]
+    mark: float = math.inf
     iteration: int = 0
     evaluations_without_change: int = 0
     decay_start: int | None = None
@@ -130,11 +130,10 @@ class Progress:
         """Take the held-out loss of each member; return which members never did better."""
         better = [score < best for score, best in zip(scores, self.best, strict=True)]
         self.evaluations_without_change += 1
-        for m, score in enumerate(scores):
-            self.best[m] = min(score, self.best[m])
-            if score < self.mark[m] - tol:
-                self.mark[m] = score
-                self.evaluations_without_change = 0
+        self.best = [min(pair) for pair in zip(scores, self.best, strict=True)]
+        mean = sum(self.best) / len(self.best)
+        if mean < self.mark - tol:
+            self.mark, self.evaluations_without_change = mean, 0
         return better
 
 

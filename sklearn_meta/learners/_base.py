@@ -24,20 +24,23 @@ class Signature:
 
     Attributes
     ----------
-    kind : {"regression", "classification"}
+    kind : {"regression", "classification", "multilabel"}
     n_inputs : int
         Width of the encoded rows.
     n_outputs : int
-        Number of targets (regression) or of classes in the meta-training tasks (classification).
+        Number of targets, of classes in the meta-training tasks, or of labels.
     shared_classes : bool
-        Whether class ``c`` means the same in every task; codes are then positions in the list of
-        all classes, else they are local to each task.
+        Classification: whether class ``c`` means the same in every task; codes are then positions
+        in the list of all classes, else they are local to each task.
+    hidden : tuple of int
+        Widths of the layers of the learner's network; the last is the number of its features.
     """
 
     kind: str
     n_inputs: int
     n_outputs: int
     shared_classes: bool = False
+    hidden: tuple[int, ...] = (64, 64, 32)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the signature as JSON has it."""
@@ -57,7 +60,7 @@ class Learner(BaseEstimator):
     """
 
     #: Kinds of task that the learner serves.
-    kinds: tuple[str, ...] = ("regression", "classification")
+    kinds: tuple[str, ...] = ("regression", "classification", "multilabel")
 
     #: True if members hold out their own folds of the tasks: the loop then needs to hold out none.
     cross_fitted: bool = False

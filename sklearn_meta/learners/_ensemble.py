@@ -28,7 +28,6 @@ class HeadLearner(Learner):
 
     Parameters
     ----------
-    hidden : tuple of int
     heads : tuple of str
     n_members : int
     """
@@ -37,11 +36,9 @@ class HeadLearner(Learner):
 
     def __init__(
         self,
-        hidden: tuple[int, ...] = (64, 64, 32),
         heads: tuple[str, ...] = ("linear", "deep", "tree_linear", "tree_deep", "tree"),
         n_members: int = 2,
     ):
-        self.hidden = hidden
         self.heads = heads
         self.n_members = n_members
 
@@ -67,7 +64,7 @@ class HeadLearner(Learner):
         kinds, n_trees = list(self.heads), 0
         # Trees need a second task to be left out of, and labels that mean the same in all tasks.
         n_classes = signature.n_outputs if signature.kind == "classification" else 0
-        comparable = signature.shared_classes or not n_classes
+        comparable = signature.kind == "regression" or (n_classes and signature.shared_classes)
         if store.n_tasks > 1 and comparable and any(FEATURE_SETS[kind][1] for kind in kinds):
             features, trees = out_of_fold_boosting(store, n_classes, rng)
             prepared |= {f"trees.{key}": array for key, array in trees.items()}
@@ -80,7 +77,9 @@ class HeadLearner(Learner):
         prepared["fold"] = fold
         prepared["member"] = np.repeat(member, len(kinds))
         prepared["kind"] = np.tile([KINDS.index(kind) for kind in kinds], self.n_members)
-        prepared["mean"] = np.tile(self.start(store, signature, kinds, n_trees), (self.n_members, 1, 1))
+        prepared["mean"] = np.tile(
+            self.start(store, signature, kinds, n_trees), (self.n_members, 1, 1)
+        )
         return prepared
 
     def build(  # noqa: D102
@@ -99,11 +98,12 @@ class HeadLearner(Learner):
             member=prepared["member"],
             n_inputs=signature.n_inputs,
             trees=trees,
-            hidden=tuple(self.hidden),
+            hidden=signature.hidden,
             mean=prepared["mean"],
             rank=prepared["factor"].shape[2] if "factor" in prepared else RANK,
             generator=generator,
         )
+        module.signature = signature
         if "fold" in prepared:
             module.fold = torch.tensor(prepared["fold"])
         return module
@@ -174,8 +174,6 @@ class HeadLearner(Learner):
             )
         if self.n_members < 1:
             raise ValueError(f"n_members is {self.n_members!r}, expected at least 1.")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ValueError(f"hidden is {self.hidden!r}, expected positive widths of layers.")
 
 
 def stack(log_prob: Tensor, evidence: Tensor, weight: Tensor, prior_count: float = 1.0) -> Tensor:

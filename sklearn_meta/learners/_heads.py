@@ -162,10 +162,7 @@ def feature_mask(
     n_trees = trees.n_outputs if trees is not None else 0
     any_deep = any(FEATURE_SETS[kind][2] for kind in kinds)
     rows = [
-        [True]
-        + [row] * n_inputs
-        + [tree] * n_trees
-        + [network] * (hidden[-1] if any_deep else 0)
+        [True] + [row] * n_inputs + [tree] * n_trees + [network] * (hidden[-1] if any_deep else 0)
         for row, tree, network in (FEATURE_SETS[kind] for kind in kinds)
     ]
     return torch.tensor(rows)

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution
+from torch.nn.functional import logsigmoid, one_hot
 
 from sklearn_meta.learners._linalg import cholesky, compress
+from sklearn_meta.learners._state import on_axis
 
 MIN_CURVATURE = 1e-4
 MAX_STEP = 4.0  # of a latent value in one iteration
@@ -18,24 +21,24 @@ MAX_STEP = 4.0  # of a latent value in one iteration
 class LaplacePosterior:
     """Gaussian approximation of the weights v of latent functions ``f_c(x) = offset_c + row . v_c``.
 
-    The prior is ``v_c ~ N(0, I)``. Leading axes: (..., C) models and classes, T tasks.
+    The prior is ``v_c ~ N(0, I)``. Axes: H models, C classes, T tasks.
 
     Attributes
     ----------
-    weights : Tensor of shape (..., C, T, m)
+    weights : Tensor of shape (H, C, T, m)
         Posterior mean of v.
-    rows : Tensor of shape (..., C, T, n, m)
+    rows : Tensor of shape (H, C, T, n, m)
         Support rows times the root of their curvature: the precision is ``I + rows^T rows``.
-    chol : Tensor of shape (..., C, T, n, n)
+    chol : Tensor of shape (H, C, T, n, n)
         Lower Cholesky factor of ``I + rows rows^T``.
-    evidence : Tensor of shape (..., T)
+    evidence : Tensor of shape (H, T)
         Approximate log marginal likelihood of the support.
     """
 
-    weights: Tensor
-    rows: Tensor
-    chol: Tensor
-    evidence: Tensor
+    weights: Tensor = on_axis(2)
+    rows: Tensor = on_axis(2)
+    chol: Tensor = on_axis(2)
+    evidence: Tensor = on_axis(1)
 
 
 def laplace(
@@ -45,6 +48,7 @@ def laplace(
     mask: Tensor,
     ways: Tensor | None,
     n_steps: int,
+    link: str = "softmax",
 ) -> LaplacePosterior:
     """Find the mode by damped Newton steps that treat classes one by one, and the curvature there.
 
@@ -53,9 +57,9 @@ def laplace(
 
     Parameters
     ----------
-    rows : Tensor of shape (..., C or 1, T, n, m)
+    rows : Tensor of shape (H, C or 1, T, n, m)
         Whitened support rows.
-    offset : Tensor of shape (..., C, T, n)
+    offset : Tensor of shape (H, C, T, n)
         Prior mean of the latent functions.
     target : Tensor of shape (C, T, n)
         One-hot labels.
@@ -64,15 +68,17 @@ def laplace(
         Number of classes of each task, the first ones; all where None.
     n_steps : int
         Newton steps without gradient; two with gradient follow.
+    link : {"softmax", "sigmoid"}
+        One class a row, or a set of labels: then each label is a problem of its own.
     """
     n, m = rows.shape[-2:]
     allowed = _allowed(offset, ways)
-    factor = _curvature_factor(offset, ways)
+    factor = _curvature_factor(offset, ways, link)
     latent_rows = rows.expand(*offset.shape, m)
 
     def step(v: Tensor, rows: Tensor, offset: Tensor) -> Tensor:
         f = offset + (rows @ v[..., None])[..., 0]
-        gap, curvature = _derivatives(f, target, mask, allowed, factor)
+        gap, curvature = _derivatives(f, target, mask, allowed, factor, link)
         pull = curvature * (f - offset) + gap
         if n <= m:
             root = curvature.sqrt()
@@ -97,10 +103,10 @@ def laplace(
         v = step(v, latent_rows, offset)
 
     f = offset + (latent_rows @ v[..., None])[..., 0]
-    _, curvature = _derivatives(f, target, mask, allowed, factor)
+    _, curvature = _derivatives(f, target, mask, allowed, factor, link)
     scaled, _ = compress(latent_rows * curvature.sqrt()[..., None], v.new_zeros(*f.shape, 0))
     chol = cholesky(scaled @ scaled.transpose(-1, -2) + _eye(scaled.shape[-2], rows))
-    log_likelihood = (_log_softmax(f, allowed) * target * mask).sum((-1, -3))
+    log_likelihood = (_log_likelihood(f, target, allowed, link) * mask).sum((-1, -3))
     half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     # Classes are one too many: the latent functions matter only up to a common shift.
     penalty = (half_log_det + 0.5 * v.square().sum(-1)) / factor[..., 0]
@@ -109,14 +115,20 @@ def laplace(
 
 
 def predictive_log_probabilities(
-    posterior: LaplacePosterior, rows: Tensor, offset: Tensor, ways: Tensor | None
+    posterior: LaplacePosterior,
+    rows: Tensor,
+    offset: Tensor,
+    ways: Tensor | None,
+    link: str = "softmax",
 ) -> Tensor:
-    """Log probabilities (..., C, T, q) of new rows, the latent uncertainty averaged over.
+    """Log probabilities (H, C, T, q) of new rows, the latent uncertainty averaged over.
+
+    With the sigmoid link they are the log-odds of the labels instead.
 
     Parameters
     ----------
-    rows : Tensor of shape (..., C or 1, T, q, m)
-    offset : Tensor of shape (..., C, T, q)
+    rows : Tensor of shape (H, C or 1, T, q, m)
+    offset : Tensor of shape (H, C, T, q)
     """
     latent_rows = rows.expand(*offset.shape, rows.shape[-1])
     mean = offset + (latent_rows @ posterior.weights[..., None])[..., 0]
@@ -124,15 +136,15 @@ def predictive_log_probabilities(
         posterior.chol, posterior.rows @ latent_rows.transpose(-1, -2), upper=False
     )
     var = (latent_rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0)
-    var = var * _curvature_factor(offset, ways)
     # MacKay's approximation of the average of a logistic function over a Gaussian.
-    return _log_softmax(mean / (1 + math.pi / 8 * var).sqrt(), _allowed(offset, ways))
+    latent = mean / (1 + math.pi / 8 * var * _curvature_factor(offset, ways, link)).sqrt()
+    return latent if link == "sigmoid" else _log_softmax(latent, _allowed(offset, ways))
 
 
 def _derivatives(
-    f: Tensor, target: Tensor, mask: Tensor, allowed: Tensor, factor: Tensor
+    f: Tensor, target: Tensor, mask: Tensor, allowed: Tensor, factor: Tensor, link: str
 ) -> tuple[Tensor, Tensor]:
-    p = _log_softmax(f, allowed).exp()
+    p = f.sigmoid() if link == "sigmoid" else _log_softmax(f, allowed).exp()
     curvature = (p * (1 - p) * factor).clamp_min(MIN_CURVATURE)
     return (target - p) * mask * allowed, curvature * mask * allowed
 
@@ -145,9 +157,17 @@ def _allowed(offset: Tensor, ways: Tensor | None) -> Tensor:
     return (classes[:, None] < ways)[..., None].to(offset.dtype)
 
 
-def _curvature_factor(offset: Tensor, ways: Tensor | None) -> Tensor:
-    """C / (C - 1) of each task, (T, 1); a single class needs none."""
-    if ways is None:
+def _log_likelihood(f: Tensor, target: Tensor, allowed: Tensor, link: str) -> Tensor:
+    if link == "sigmoid":
+        return logsigmoid(f) * target + logsigmoid(-f) * (1 - target)
+    return _log_softmax(f, allowed) * target
+
+
+def _curvature_factor(offset: Tensor, ways: Tensor | None, link: str) -> Tensor:
+    """C / (C - 1) of each task, (T, 1); a single class, or labels one by one, need none."""
+    if link == "sigmoid":
+        ways = torch.ones(offset.shape[-2], device=offset.device)
+    elif ways is None:
         ways = torch.full((offset.shape[-2],), offset.shape[-3], device=offset.device)
     return (ways / (ways - 1).clamp_min(1)).to(offset.dtype)[:, None]
 
@@ -158,3 +178,37 @@ def _log_softmax(f: Tensor, allowed: Tensor) -> Tensor:
 
 def _eye(n: int, like: Tensor) -> Tensor:
     return torch.eye(n, dtype=like.dtype, device=like.device)
+
+
+def one_hot_targets(y: Tensor, n_classes: int, link: str, like: Tensor) -> Tensor:
+    """Targets (C, T, n) of codes (T, n), or of indicators (T, n, C) with the sigmoid link."""
+    target = y if link == "sigmoid" else one_hot(y, n_classes)
+    return target.movedim(-1, 0).to(like.dtype)
+
+
+def row_log_likelihood(log_p: Tensor, y: Tensor, link: str) -> Tensor:
+    """Log likelihood (H, T, q) of query rows under what `predictive_log_probabilities` gave.
+
+    With the sigmoid link it is the mean over the labels.
+    """
+    if link == "sigmoid":
+        target = y.movedim(-1, 0).to(log_p.dtype)
+        return (logsigmoid(log_p) * target + logsigmoid(-log_p) * (1 - target)).mean(-3)
+    code = y.expand(*log_p.shape[:-3], 1, *y.shape)
+    return log_p.gather(-3, code).squeeze(-3)
+
+
+def blended(log_p: Tensor, log_weight: Tensor, link: str) -> Distribution:
+    """Mixture over the first axis of log probabilities (H, C, T, q), with weights (H, T)."""
+    log_weight = log_weight[:, None, :, None]
+    if link == "sigmoid":
+        yes = torch.logsumexp(logsigmoid(log_p) + log_weight, 0)
+        no = torch.logsumexp(logsigmoid(-log_p) + log_weight, 0)
+        return Bernoulli(logits=(yes - no).movedim(0, -1), validate_args=False)
+    mixture = torch.logsumexp(log_p + log_weight, 0)
+    return Categorical(logits=mixture.movedim(0, -1), validate_args=False)
+
+
+def link_of(kind: str) -> str:
+    """Link of a kind of task: one class a row, or a set of labels."""
+    return "sigmoid" if kind == "multilabel" else "softmax"

@@ -15,6 +15,7 @@ from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._ensemble import HeadLearner
 from sklearn_meta.learners._heads import Heads
 from sklearn_meta.learners._linalg import cholesky, compress
+from sklearn_meta.learners._state import on_axis
 from sklearn_meta.learners._starts import ridge_start
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
@@ -75,13 +76,13 @@ class Posterior:
         Log marginal likelihood of the support.
     """
 
-    rows: Tensor
-    residual: Tensor
-    log_noise: Tensor
+    rows: Tensor = on_axis(1)
+    residual: Tensor = on_axis(1)
+    log_noise: Tensor = on_axis(1)
     count: Tensor
-    chol: Tensor
-    solved: Tensor
-    evidence: Tensor
+    chol: Tensor = on_axis(1)
+    solved: Tensor = on_axis(1)
+    evidence: Tensor = on_axis(1)
 
 
 class BayesianLinear(HeadLearner):
@@ -95,8 +96,6 @@ class BayesianLinear(HeadLearner):
 
     Parameters
     ----------
-    hidden : tuple of int, default=(64, 64, 32)
-        Widths of the network's layers; the last one is the number of learned features.
     heads : tuple of str, default=("linear", "deep", "tree_linear", "tree_deep", "tree")
         Features of the heads.
     n_members : int, default=2
@@ -250,9 +249,8 @@ def _solve(rows: Tensor, residual: Tensor, log_noise: Tensor, count: Tensor) -> 
     solved = torch.linalg.solve_triangular(chol, residual, upper=False)
     k = residual.shape[-1]
     half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1) + log_noise
-    evidence = (
-        -0.5 * solved.square().sum((-1, -2))
-        - k * (half_log_det + 0.5 * math.log(2 * math.pi) * count)
+    evidence = -0.5 * solved.square().sum((-1, -2)) - k * (
+        half_log_det + 0.5 * math.log(2 * math.pi) * count
     )
     return Posterior(rows, residual, log_noise, count, chol, solved, evidence)
 

@@ -9,17 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution
-from torch.nn.functional import one_hot
+from torch.distributions import Distribution
 
 from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._ensemble import HeadLearner
 from sklearn_meta.learners._heads import Heads
 from sklearn_meta.learners._laplace import (
     LaplacePosterior,
+    blended,
     laplace,
+    link_of,
+    one_hot_targets,
     predictive_log_probabilities,
+    row_log_likelihood,
 )
+from sklearn_meta.learners._state import on_axis
 from sklearn_meta.learners._starts import logistic_start
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
@@ -34,13 +38,15 @@ class BayesianLogisticModule(Heads):
     ----------
     n_classes : int
         Number of classes that the prior knows; 0 where labels mean nothing beyond a task.
+    link : {"softmax", "sigmoid"}
+        One class a row, or a set of labels.
     **heads
         As in `Heads`.
     """
 
-    def __init__(self, n_classes: int, **heads: Any):
+    def __init__(self, n_classes: int, link: str, **heads: Any):
         super().__init__(**heads)
-        self.n_classes = n_classes
+        self.n_classes, self.link = n_classes, link
         n_heads = self.n_heads
         self.log_class_scale = nn.Parameter(torch.zeros(n_heads, max(n_classes, 1)))
         if not n_classes:
@@ -76,7 +82,7 @@ class LogisticState:
 
     support: Rows
     posterior: LaplacePosterior
-    evidence: Tensor
+    evidence: Tensor = on_axis(1)
 
 
 class BayesianLogistic(HeadLearner):
@@ -91,8 +97,6 @@ class BayesianLogistic(HeadLearner):
 
     Parameters
     ----------
-    hidden : tuple of int, default=(64, 64, 32)
-        Widths of the network's layers; the last one is the number of learned features.
     heads : tuple of str, default=("linear", "deep", "tree_linear", "tree_deep", "tree")
         Features of the heads.
     n_members : int, default=2
@@ -106,41 +110,40 @@ class BayesianLogistic(HeadLearner):
     closed-form solvers.
     """
 
-    kinds = ("classification",)
+    kinds = ("classification", "multilabel")
 
     def make_module(self, signature: Signature, **heads: Any) -> BayesianLogisticModule:  # noqa: D102
         n_classes = signature.n_outputs if signature.shared_classes else 0
-        return BayesianLogisticModule(n_classes, **heads)
+        return BayesianLogisticModule(n_classes, link_of(signature.kind), **heads)
 
     def start(  # noqa: D102
         self, store: TaskStore, signature: Signature, kinds: Sequence[str], n_trees: int
     ) -> np.ndarray:
-        if not signature.shared_classes:
-            return np.zeros((len(kinds), 1 + store.x.shape[1], 1), np.float32)
+        if signature.kind == "multilabel" or not signature.shared_classes:
+            n_latents = signature.n_outputs if signature.shared_classes else 1
+            return np.zeros((len(kinds), 1 + store.x.shape[1], n_latents), np.float32)
         return logistic_start(store, kinds, n_trees, signature.n_outputs)
 
     def adapt(self, module: nn.Module, support: Rows) -> LogisticState:  # noqa: D102
         known, n_classes = _classes(module, support)
-        target = one_hot(support.y, n_classes).movedim(-1, 0).to(support.x.dtype)
         rows, offset = module.latent(support.x, known, n_classes)
+        target = one_hot_targets(support.y, n_classes, module.link, rows)
         n_steps = STEPS_IN_TRAINING if module.training else STEPS
-        posterior = laplace(rows, offset, target, support.mask, support.ways, n_steps)
+        posterior = laplace(rows, offset, target, support.mask, support.ways, n_steps, module.link)
         return LogisticState(support, posterior, posterior.evidence)
 
     def update(self, module: nn.Module, state: LogisticState, support: Rows) -> LogisticState:  # noqa: D102
         return self.adapt(module, state.support.extend(support))
 
     def predict(self, module: nn.Module, state: LogisticState, x: Tensor) -> Distribution:  # noqa: D102
-        log_weight = module.blend(state.evidence)[:, None, :, None]
-        blended = torch.logsumexp(self._log_probabilities(module, state, x) + log_weight, 0)
-        return Categorical(logits=blended.movedim(0, -1), validate_args=False)
+        log_p = self._log_probabilities(module, state, x)
+        return blended(log_p, module.blend(state.evidence), module.link)
 
     def log_prob_heads(  # noqa: D102
         self, module: nn.Module, state: LogisticState, query: Rows
     ) -> Tensor:
         log_p = self._log_probabilities(module, state, query.x)
-        label = query.y[None, None].expand(len(log_p), -1, -1, -1)
-        return log_p.gather(1, label)[:, 0]
+        return row_log_likelihood(log_p, query.y, module.link)
 
     def embed(self, module: nn.Module, state: LogisticState, x: Tensor) -> Tensor:
         """Blended posterior means of the latent functions, centred: (T, n, C)."""
@@ -153,7 +156,9 @@ class BayesianLogistic(HeadLearner):
     def _log_probabilities(self, module: nn.Module, state: LogisticState, x: Tensor) -> Tensor:
         known, n_classes = _classes(module, state.support)
         rows, offset = module.latent(x, known, n_classes)
-        return predictive_log_probabilities(state.posterior, rows, offset, state.support.ways)
+        return predictive_log_probabilities(
+            state.posterior, rows, offset, state.support.ways, module.link
+        )
 
 
 def _classes(module: BayesianLogisticModule, support: Rows) -> tuple[bool, int]:

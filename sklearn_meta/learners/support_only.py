@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import math
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import pad
 
 from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.learners._laplace import (
     LaplacePosterior,
+    blended,
     laplace,
+    link_of,
+    one_hot_targets,
     predictive_log_probabilities,
 )
 from sklearn_meta.learners._linalg import cholesky, compress
+from sklearn_meta.learners._state import on_axis
 from sklearn_meta.tasks._episodes import Rows
 
 LENGTH_SCALES = (0.5, 1.5)  # of the radial kernels, in units of sqrt(n_inputs)
 STRENGTHS = {  # variance of the function; for regression in units of the noise
     "regression": (0.03, 0.3, 3.0, 30.0, 300.0),
     "classification": (0.3, 3.0, 30.0),
+    "multilabel": (0.3, 3.0, 30.0),
 }
 INTERCEPT = 3.0  # how much more a constant varies than the function around it
 NOISE_SHAPE, NOISE_SCALE = 1.5, 0.2  # inverse gamma prior of the noise variance
-MAX_LANDMARKS = {"regression": 300, "classification": 100}
+MAX_LANDMARKS = {"regression": 300, "classification": 100, "multilabel": 100}
 NEWTON_STEPS = 8
 
 
@@ -37,6 +43,7 @@ class SupportOnlyModule(nn.Module):
     def __init__(self, signature: Signature):
         super().__init__()
         self.kind, self.n_classes = signature.kind, signature.n_outputs
+        self.link = link_of(signature.kind)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -65,12 +72,12 @@ class Alone:
     support: Rows
     landmarks: Tensor
     landmark_mask: Tensor
-    whiten: Tensor
-    evidence: Tensor
-    weights: Tensor | None = None
-    rows: Tensor | None = None
-    chol: Tensor | None = None
-    noise: Tensor | None = None
+    whiten: Tensor = on_axis(1)
+    evidence: Tensor = on_axis(1)
+    weights: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
+    rows: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
+    chol: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
+    noise: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
     posterior: LaplacePosterior | None = None
 
 
@@ -106,19 +113,23 @@ class SupportOnly(Learner):
             "landmark_mask": landmark_mask,
             "whiten": whiten,
         }
-        if module.kind == "classification":
-            rows = _components(bases, "classification")
+        if module.kind != "regression":
+            rows = _components(bases, module.kind)
             n_classes = module.n_classes if support.ways is None else int(support.ways.max())
-            target = one_hot(support.y, n_classes).movedim(-1, 0).to(rows.dtype)
+            target = one_hot_targets(support.y, n_classes, module.link, rows)
             offset = rows.new_zeros(len(rows), *target.shape)
             posterior = laplace(
-                rows[:, None], offset, target, support.mask, support.ways, NEWTON_STEPS
+                rows[:, None], offset, target, support.mask, support.ways, NEWTON_STEPS, module.link
             )
             return Alone(**anchors, posterior=posterior, evidence=posterior.evidence)
-        bases, y = compress(bases, (support.y * support.mask[..., None]).expand(len(bases), -1, -1, -1))
-        rows = _components(bases, "regression")
+        bases, y = compress(
+            bases, (support.y * support.mask[..., None]).expand(len(bases), -1, -1, -1)
+        )
+        rows = _components(bases, module.kind)
         y = y.repeat(len(rows) // len(bases), 1, 1, 1)
-        chol = cholesky(rows @ rows.transpose(-1, -2) + torch.eye(rows.shape[2], dtype=y.dtype, device=y.device))
+        chol = cholesky(
+            rows @ rows.transpose(-1, -2) + torch.eye(rows.shape[2], dtype=y.dtype, device=y.device)
+        )
         solved = torch.linalg.solve_triangular(chol, y, upper=False)
         weights = rows.transpose(-1, -2) @ torch.linalg.solve_triangular(
             chol.transpose(-1, -2), solved, upper=True
@@ -135,7 +146,9 @@ class SupportOnly(Learner):
             - half_log_det
         ).sum(-1)
         noise = scale / (shape - 1)
-        return Alone(**anchors, evidence=evidence, weights=weights, rows=rows, chol=chol, noise=noise)
+        return Alone(
+            **anchors, evidence=evidence, weights=weights, rows=rows, chol=chol, noise=noise
+        )
 
     def update(self, module: nn.Module, state: Alone, support: Rows) -> Alone:  # noqa: D102
         return self.adapt(module, state.support.extend(support))
@@ -143,14 +156,14 @@ class SupportOnly(Learner):
     def predict(self, module: nn.Module, state: Alone, x: Tensor) -> Distribution:  # noqa: D102
         bases = _bases(x, state.landmarks, state.landmark_mask, state.whiten)
         log_weight = torch.log_softmax(state.evidence, 0)
-        if module.kind == "classification":
-            rows = _components(bases, "classification")
-            ways, n_classes = state.support.ways, state.posterior.weights.shape[1]
+        rows = _components(bases, module.kind)
+        if module.kind != "regression":
+            n_classes = state.posterior.weights.shape[1]
             offset = rows.new_zeros(len(rows), n_classes, *x.shape[:2])
-            log_p = predictive_log_probabilities(state.posterior, rows[:, None], offset, ways)
-            blended = torch.logsumexp(log_p + log_weight[:, None, :, None], 0)
-            return Categorical(logits=blended.movedim(0, -1), validate_args=False)
-        rows = _components(bases, "regression")
+            log_p = predictive_log_probabilities(
+                state.posterior, rows[:, None], offset, state.support.ways, module.link
+            )
+            return blended(log_p, log_weight, module.link)
         mean = rows @ state.weights
         mixed = torch.linalg.solve_triangular(
             state.chol, state.rows @ rows.transpose(-1, -2), upper=False
