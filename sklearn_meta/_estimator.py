@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import platform
 import warnings
@@ -480,7 +479,9 @@ class MetaEstimator(BaseEstimator, metaclass=ABCMeta):
         ndarray of str objects
         """
         self._check_fitted()
-        width = self._adapted.embedding(np.zeros((1, self._adapted.model.signature.n_inputs))).shape[1]
+        width = self._adapted.embedding(
+            np.zeros((1, self._adapted.model.signature.n_inputs))
+        ).shape[1]
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{i}" for i in range(width)], dtype=object)
 
@@ -660,7 +661,10 @@ class MetaEstimator(BaseEstimator, metaclass=ABCMeta):
 
     def __sklearn_clone__(self) -> MetaEstimator:
         new = type(self)(
-            **{name: clone(value, safe=False) for name, value in self.get_params(deep=False).items()}
+            **{
+                name: clone(value, safe=False)
+                for name, value in self.get_params(deep=False).items()
+            }
         )
         if hasattr(self, "prior_"):
             new.prior = self.prior_

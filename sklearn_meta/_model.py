@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import threading
 import weakref
-
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-
+from torch.distributions import Distribution
 
 from sklearn_meta._prior import Prior
 from sklearn_meta.learners import get_learner
@@ -24,7 +23,9 @@ from sklearn_meta.tasks._episodes import Rows, pad_rows
 
 ROWS_AT_ONCE = 4096
 TASKS_AT_ONCE = 512
-PRIOR_ODDS = 19.0  # of the prior against the support alone, before the support is seen
+# Log odds of the prior against the support alone before the support is seen. High: a few rows with
+# heavy tails must not speak against a prior that is right; a prior that is wrong loses far more.
+PRIOR_LOG_ODDS = 7.0
 
 
 def resolve_device(device: Any) -> torch.device:
@@ -41,7 +42,9 @@ def resolve_device(device: Any) -> torch.device:
         resolved = torch.device(device)
         torch.empty(0, device=resolved)
     except (RuntimeError, TypeError, AssertionError) as error:
-        raise ValueError(f"device is {device!r}, expected 'auto', 'cpu', 'cuda' or 'mps': {error}") from error
+        raise ValueError(
+            f"device is {device!r}, expected 'auto', 'cpu', 'cuda' or 'mps': {error}"
+        ) from error
     return resolved
 
 
@@ -99,6 +102,10 @@ class Model:
     def adapt(self, support: Rows, use_prior: Any) -> Adapted:
         """Adapt to a batch of supports; see `Adapted`."""
         with torch.inference_mode():
+            if support.ways is not None and self.signature.shared_classes:
+                # Labels that this prior has never met: it has nothing to say about them.
+                alone = self.alone.adapt(self.alone_module, support)
+                return Adapted(self, None, alone, torch.zeros(support.n_tasks))
             inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
             state = self.learner.adapt(self.module, inputs)
             if not self.is_prior or use_prior is True:
@@ -109,6 +116,9 @@ class Model:
     def update(self, adapted: Adapted, support: Rows, use_prior: Any) -> Adapted:
         """Take more rows into what was adapted."""
         with torch.inference_mode():
+            if adapted.state is None:
+                alone = self.alone.update(self.alone_module, adapted.alone, support)
+                return Adapted(self, None, alone, adapted.weight)
             inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
             state = self.learner.update(self.module, adapted.state, inputs)
             if adapted.alone is None:
@@ -122,7 +132,7 @@ class Model:
         if use_prior != "auto":
             return torch.full_like(evidence, float(use_prior)).cpu()
         gain = evidence - self.alone.evidence(self.alone_module, alone)
-        return torch.sigmoid(math.log(PRIOR_ODDS) + gain).cpu()
+        return torch.sigmoid(PRIOR_LOG_ODDS + gain).cpu()
 
 
 _ready: weakref.WeakKeyDictionary[Prior, dict[str, Model]] = weakref.WeakKeyDictionary()
@@ -146,7 +156,8 @@ class Adapted:
     Parameters
     ----------
     model : Model
-    state : state of the learner
+    state : state of the learner, or None
+        None if only the support is used.
     alone : state of `SupportOnly`, or None
         None if only the prior is used.
     weight : Tensor of shape (T,)
@@ -159,8 +170,8 @@ class Adapted:
     def take(self, task: int) -> Adapted:
         """Return one task of the batch."""
         one = slice(task, task + 1)
-        alone = None if self.alone is None else take(self.alone, one)
-        return Adapted(self.model, take(self.state, one), alone, self.weight[one])
+        state, alone = (None if s is None else take(s, one) for s in (self.state, self.alone))
+        return Adapted(self.model, state, alone, self.weight[one])
 
     def moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance, each (n, k), of the scaled target at encoded rows (n, n_inputs)."""
@@ -178,36 +189,45 @@ class Adapted:
 
     def embedding(self, x: np.ndarray) -> np.ndarray:
         """Adapted embedding (n, width) of encoded rows (n, n_inputs)."""
-        model = self.model
-        parts = [
-            model.learner.embed(model.module, self.state, model.learner.inputs(model.module, rows))
-            for rows in self._parts(x)
-        ]
+        learner, module, state = self._main()
+        with torch.inference_mode():
+            parts = [
+                learner.embed(module, state, learner.inputs(module, rows))
+                for rows in self._parts(x)
+            ]
         return np.concatenate([part[0].cpu().numpy() for part in parts])
 
     def samples(self, x: np.ndarray, n_samples: int, generator: torch.Generator) -> np.ndarray:
         """Draws (n_samples, n, k) of the scaled target at encoded rows, from the prior's posterior."""
-        model = self.model
-        rows = model.learner.inputs(model.module, model.rows(x[None]))
+        learner, module, state = self._main()
         with torch.inference_mode():
-            drawn = model.learner.sample(model.module, self.state, rows, n_samples, generator)
+            rows = learner.inputs(module, self.model.rows(x[None]))
+            drawn = learner.sample(module, state, rows, n_samples, generator)
         return drawn[:, 0].cpu().numpy()
 
-    def _both(self, x: np.ndarray, summary: Any) -> tuple[np.ndarray, np.ndarray, float]:
-        """Summaries of the predictive distributions of the prior and of the support alone."""
-        model, weight = self.model, float(self.weight[0])
-        ours, alone = [], []
+    def _both(self, x: np.ndarray, summary: Callable[[Distribution], Tensor]) -> tuple:
+        """Summaries of the predictive distributions of prior and support alone, and the weight."""
+        model = self.model
+        sides = []
         with torch.inference_mode():
-            for rows in self._parts(x):
-                inputs = model.learner.inputs(model.module, rows)
-                d = model.learner.predict(model.module, self.state, inputs)
-                ours.append(summary(d).cpu().numpy())
-                if self.alone is not None:
-                    d = model.alone.predict(model.alone_module, self.alone, rows)
-                    alone.append(summary(d).cpu().numpy())
-        axis = ours[0].ndim - 2
-        prior = np.concatenate(ours, axis)
-        return prior, (np.concatenate(alone, axis) if alone else prior), weight
+            for learner, module, state in (
+                (model.learner, model.module, self.state),
+                (model.alone, model.alone_module, self.alone),
+            ):
+                if state is not None:
+                    parts = [
+                        summary(learner.predict(module, state, learner.inputs(module, rows)))
+                        for rows in self._parts(x)
+                    ]
+                    sides.append(torch.cat(parts, -2).cpu().numpy())
+        return sides[0], sides[-1], float(self.weight[0])
+
+    def _main(self) -> tuple:
+        """Learner, module and state that speak for this task where only one can."""
+        model = self.model
+        if self.state is None:
+            return model.alone, model.alone_module, self.alone
+        return model.learner, model.module, self.state
 
     def _parts(self, x: np.ndarray) -> list[Tensor]:
         return list(self.model.rows(x[None]).split(ROWS_AT_ONCE, dim=1))
@@ -218,8 +238,10 @@ class Adapted:
         return {
             "prior": self.model.prior,
             "device": str(self.model.device),
-            "state": map_tensors(self.state, to_numpy),
-            "alone": None if self.alone is None else map_tensors(self.alone, to_numpy),
+            **{
+                name: None if state is None else map_tensors(state, to_numpy)
+                for name, state in (("state", self.state), ("alone", self.alone))
+            },
             "weight": to_numpy(self.weight),
         }
 
@@ -236,7 +258,7 @@ class Adapted:
             floating = self.model.dtype if tensor.is_floating_point() else None
             return tensor.to(device=device, dtype=floating)
 
-        self.state = map_tensors(pickled["state"], to_device)
-        alone = pickled["alone"]
-        self.alone = None if alone is None else map_tensors(alone, to_device)
+        for name in ("state", "alone"):
+            state = pickled[name]
+            setattr(self, name, None if state is None else map_tensors(state, to_device))
         self.weight = torch.from_numpy(pickled["weight"])

@@ -154,6 +154,23 @@ class Learner(BaseEstimator):
         """Return how well the prior foresaw each support: its log likelihood, of shape (T,)."""
         raise NotImplementedError
 
+    def sample(
+        self,
+        module: nn.Module,
+        state: State,
+        x: Tensor,
+        n_samples: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Draw targets (n_samples, T, n, k); default: each row by itself, normal.
+
+        Learners whose predictive distribution is joint over the rows draw jointly.
+        """
+        predicted = self.predict(module, state, x)
+        shape = (n_samples, *predicted.mean.shape)
+        noise = torch.randn(shape, generator=generator, dtype=x.dtype, device=x.device)
+        return predicted.mean + predicted.stddev * noise
+
     def loss(self, module: nn.Module, episodes: TaskBatch) -> Tensor:
         """Return the loss that meta-training minimises, a scalar or one value a member.
 

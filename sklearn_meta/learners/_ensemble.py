@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_meta.learners._base import Learner, Signature
-from sklearn_meta.learners._heads import FEATURE_SETS, RANK, Heads, assign_folds
+from sklearn_meta.learners._heads import FEATURE_SETS, KINDS, N_FOURIER, RANK, Heads, assign_folds
 from sklearn_meta.learners._trees import TreeFeatures, out_of_fold_boosting
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
-KINDS = tuple(FEATURE_SETS)
 MIN_WEIGHT = 0.02  # heads that weigh less on held-out tasks are not kept
 
 
@@ -46,6 +45,10 @@ class HeadLearner(Learner):
         """Make the module of this likelihood; `heads` are the arguments of `Heads`."""
         raise NotImplementedError
 
+    def kinds_of(self, signature: Signature) -> list[str]:
+        """Kinds of heads for these tasks."""
+        return list(self.heads)
+
     def start(
         self, store: TaskStore, signature: Signature, kinds: Sequence[str], n_trees: int
     ) -> np.ndarray:
@@ -61,7 +64,7 @@ class HeadLearner(Learner):
     ) -> dict[str, np.ndarray]:
         self._check_parameters()
         prepared: dict[str, np.ndarray] = {}
-        kinds, n_trees = list(self.heads), 0
+        kinds, n_trees = self.kinds_of(signature), 0
         # Trees need a second task to be left out of, and labels that mean the same in all tasks.
         n_classes = signature.n_outputs if signature.kind == "classification" else 0
         comparable = signature.kind == "regression" or (n_classes and signature.shared_classes)
@@ -91,7 +94,8 @@ class HeadLearner(Learner):
         trees = None
         if "trees.feature" in prepared:
             arrays = {key: prepared[f"trees.{key}"] for key in TreeFeatures.ARRAYS}
-            trees = TreeFeatures(arrays, centred=signature.kind == "classification")
+            n_classes = signature.n_outputs if signature.kind == "classification" else 0
+            trees = TreeFeatures(arrays, n_classes)
         module = self.make_module(
             signature,
             kinds=[KINDS[i] for i in prepared["kind"]],
@@ -119,18 +123,23 @@ class HeadLearner(Learner):
         state = self.adapt(module, episodes.support)
         log_prob = self.log_prob_heads(module, state, episodes.query)
         counted = episodes.query.mask & module.judged(episodes.task)[..., None]
-        return -(log_prob * counted).sum((1, 2)) / counted.sum((1, 2)).clamp_min(1)
+        loss = -(log_prob * counted).sum((1, 2)) / counted.sum((1, 2)).clamp_min(1)
+        return loss + module.penalty() if module.training else loss
 
     def finish(self, module: nn.Module, held_out: Sequence[TaskBatch]) -> Heads:
-        """Weigh the heads of each member by its held-out tasks, and drop those that weigh little."""
-        weight = torch.zeros(module.n_heads, dtype=torch.float64)
-        members = module.member.unique()
-        for member in members:
+        """Weigh the kinds of heads by the tasks that their members held out; drop the feeble."""
+        if not held_out:
+            return self._keep(module, torch.ones(module.n_heads, dtype=torch.bool))
+        parts = []
+        for member in module.member.unique():
+            # Heads of a member are in the same order of kinds as those of another.
             heads = (module.member == member).nonzero()[:, 0]
-            scores = [self._held_out_scores(module, heads, episodes) for episodes in held_out]
-            weight[heads] = stack(*(torch.cat(part) for part in zip(*scores, strict=True)))
-        keep = weight >= MIN_WEIGHT
-        module.log_weight.copy_((weight / len(members)).log())
+            parts += [self._held_out_scores(module, heads, episodes) for episodes in held_out]
+        share = stack(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        n_members = module.n_heads // len(share)
+        weight = share.repeat(n_members) / n_members
+        module.log_weight.copy_(weight.log())
+        keep = weight * n_members >= MIN_WEIGHT
         return self._keep(module, keep)
 
     def _held_out_scores(
@@ -149,20 +158,29 @@ class HeadLearner(Learner):
 
     def _keep(self, module: Heads, keep: Tensor) -> Heads:
         """Return a module with some of the heads of another."""
-        arrays = {name: t.detach() for name, t in module.state_dict().items()}
-        deep = torch.tensor([bool(keep[i]) for i in module.deep], dtype=torch.bool)
-        width = module.n_features if deep.any() else module.n_features - module.n_hidden
+        heads_of = module.heads_of
+        learned = max(
+            (
+                h
+                for h, heads in (
+                    (module.signature.hidden[-1], module.deep),
+                    (N_FOURIER, module.fourier),
+                )
+                if keep[heads].any()
+            ),
+            default=0,
+        )
+        width = module.n_features - module.n_learned + learned
         kept = {}
-        for name, array in arrays.items():
-            if name.startswith("layers."):
-                kept[name] = array[deep]
-            elif name.startswith("trees."):
-                kept[name] = array
-            else:
-                by_feature = array.ndim > 1 and array.shape[1] == module.n_features
-                kept[name] = array[keep][:, :width] if by_feature else array[keep]
-        if not deep.any():
-            kept = {name: array for name, array in kept.items() if not name.startswith("layers.")}
+        for name, array in module.state_dict().items():
+            if name in heads_of:
+                array = array[keep[heads_of[name]]]
+                if not len(array):
+                    continue
+                axis = module.feature_axis.get(name)
+                if axis is not None:
+                    array = array.narrow(axis, 0, width)
+            kept[name] = array
         kept["log_weight"] = torch.log_softmax(kept["log_weight"], 0)
         return self.restore(module.signature, {name: t.cpu().numpy() for name, t in kept.items()})
 

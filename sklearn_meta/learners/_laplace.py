@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +15,9 @@ from sklearn_meta.learners._linalg import cholesky, compress
 from sklearn_meta.learners._state import on_axis
 
 MIN_CURVATURE = 1e-4
-MAX_STEP = 4.0  # of a latent value in one iteration
+STEP_LENGTHS = (1.0, 0.5, 0.2, 0.05)
+CONVERGED = 1e-3  # change of a latent value
+STEPS_WITH_GRADIENT = 2
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -50,7 +53,7 @@ def laplace(
     n_steps: int,
     link: str = "softmax",
 ) -> LaplacePosterior:
-    """Find the mode by damped Newton steps that treat classes one by one, and the curvature there.
+    """Find the mode by Newton steps that treat classes one by one, and the curvature there.
 
     The curvature of class c is ``p_c (1 - p_c) C / (C - 1)``: exact for two classes with equal
     priors, and close for more, it keeps the classes apart, so that all systems are n x n.
@@ -67,44 +70,51 @@ def laplace(
     ways : Tensor of shape (T,), optional
         Number of classes of each task, the first ones; all where None.
     n_steps : int
-        Newton steps without gradient; two with gradient follow.
+        Newton steps with a line search, at most; two full ones with gradient follow.
     link : {"softmax", "sigmoid"}
         One class a row, or a set of labels: then each label is a problem of its own.
     """
     n, m = rows.shape[-2:]
     allowed = _allowed(offset, ways)
     factor = _curvature_factor(offset, ways, link)
-    latent_rows = rows.expand(*offset.shape, m)
+    # f - offset = gram u, where u are the weights or, for few rows, their dual: weights = rows^T u.
+    dual = n <= m
+    gram = rows @ rows.transpose(-1, -2) if dual else rows
 
-    def step(v: Tensor, rows: Tensor, offset: Tensor) -> Tensor:
-        f = offset + (rows @ v[..., None])[..., 0]
-        gap, curvature = _derivatives(f, target, mask, allowed, factor, link)
-        pull = curvature * (f - offset) + gap
-        if n <= m:
-            root = curvature.sqrt()
-            scaled = rows * root[..., None]
-            chol = cholesky(scaled @ scaled.transpose(-1, -2) + _eye(n, rows))
-            kernel_pull = (rows @ (rows.transpose(-1, -2) @ pull[..., None]))[..., 0]
-            solved = torch.cholesky_solve((root * kernel_pull)[..., None], chol)[..., 0]
-            return (rows.transpose(-1, -2) @ (pull - root * solved)[..., None])[..., 0]
-        precision = rows.transpose(-1, -2) @ (rows * curvature[..., None]) + _eye(m, rows)
-        gathered = rows.transpose(-1, -2) @ pull[..., None]
-        return torch.cholesky_solve(gathered, cholesky(precision))[..., 0]
+    def step(u: Tensor, gram: Tensor, offset: Tensor) -> Tensor:
+        f = offset + _apply(gram, u)
+        gap, root = _derivatives(f, target, mask, allowed, factor, link)
+        pull = root.square() * (f - offset) + gap
+        if dual:
+            chol = cholesky(gram * root[..., None] * root[..., None, :] + _eye(n, gram))
+            return pull - root * _solve(chol, root * _apply(gram, pull))
+        transposed = gram.transpose(-1, -2)
+        precision = transposed @ (gram * root.square()[..., None]) + _eye(m, gram)
+        return _solve(cholesky(precision), _apply(transposed, pull))
+
+    def objective(u: Tensor, f: Tensor) -> Tensor:
+        fit = (_log_likelihood(f, target, allowed, link) * mask).sum((-1, -3))
+        penalty = (u * (f - offset) if dual else u.square()).sum(-1)
+        return fit - 0.5 * (penalty * allowed[..., 0]).sum(-2)
 
     with torch.no_grad():
-        fixed_rows, fixed_offset = latent_rows.detach(), offset.detach()
-        v = offset.new_zeros(*offset.shape[:-1], m)
+        fixed_gram, fixed_offset = gram.detach(), offset.detach()
+        u, f = offset.new_zeros(*offset.shape[:-1], n if dual else m), fixed_offset
         for _ in range(n_steps if n else 0):
-            change = step(v, fixed_rows, fixed_offset) - v
-            size = ((fixed_rows @ change[..., None])[..., 0].abs() * mask).amax((-1, -3))
-            damping = (MAX_STEP / size.clamp_min(1e-9)).clamp_max(1.0)
-            v = v + damping[..., None, :, None] * change
-    for _ in range(2 if n else 0):
-        v = step(v, latent_rows, offset)
+            change = step(u, fixed_gram, fixed_offset) - u
+            moved = _apply(fixed_gram, change)
+            length = _line_search(objective, u, f, change, moved)[..., None, :, None]
+            u, f = u + length * change, f + length * moved
+            if (length * moved).abs().max() < CONVERGED:
+                break
+    # From the mode, steps with gradient have the gradient of the mode itself (implicitly).
+    for _ in range(STEPS_WITH_GRADIENT if n else 0):
+        u = step(u, gram, offset)
 
-    f = offset + (latent_rows @ v[..., None])[..., 0]
-    _, curvature = _derivatives(f, target, mask, allowed, factor, link)
-    scaled, _ = compress(latent_rows * curvature.sqrt()[..., None], v.new_zeros(*f.shape, 0))
+    v = _apply(rows.transpose(-1, -2), u) if dual else u
+    f = offset + _apply(gram, u)
+    _, root = _derivatives(f, target, mask, allowed, factor, link)
+    scaled, _ = compress(rows.expand(*f.shape, m) * root[..., None], v.new_zeros(*f.shape, 0))
     chol = cholesky(scaled @ scaled.transpose(-1, -2) + _eye(scaled.shape[-2], rows))
     log_likelihood = (_log_likelihood(f, target, allowed, link) * mask).sum((-1, -3))
     half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -114,12 +124,31 @@ def laplace(
     return LaplacePosterior(v, scaled, chol, evidence)
 
 
+def _line_search(
+    objective: Callable[[Tensor, Tensor], Tensor],
+    v: Tensor,
+    f: Tensor,
+    change: Tensor,
+    moved: Tensor,
+) -> Tensor:
+    """Step lengths (H, T) that gain most; 0 where none gains."""
+    best = objective(v, f)
+    length = torch.zeros_like(best)
+    for candidate in STEP_LENGTHS:
+        value = objective(v + candidate * change, f + candidate * moved)
+        gains = value > best + 1e-5
+        length = torch.where(gains, candidate, length)
+        best = torch.where(gains, value, best)
+    return length
+
+
 def predictive_log_probabilities(
     posterior: LaplacePosterior,
     rows: Tensor,
     offset: Tensor,
     ways: Tensor | None,
     link: str = "softmax",
+    moderation: Tensor | None = None,
 ) -> Tensor:
     """Log probabilities (H, C, T, q) of new rows, the latent uncertainty averaged over.
 
@@ -129,24 +158,31 @@ def predictive_log_probabilities(
     ----------
     rows : Tensor of shape (H, C or 1, T, q, m)
     offset : Tensor of shape (H, C, T, q)
+    moderation : Tensor of shape (H,), optional
+        How much latent variance softens the probabilities. By default pi / 8, MacKay's
+        approximation of the average of a logistic function over a Gaussian.
     """
-    latent_rows = rows.expand(*offset.shape, rows.shape[-1])
-    mean = offset + (latent_rows @ posterior.weights[..., None])[..., 0]
+    mean = offset + _apply(rows, posterior.weights)
     mixed = torch.linalg.solve_triangular(
-        posterior.chol, posterior.rows @ latent_rows.transpose(-1, -2), upper=False
+        posterior.chol, posterior.rows @ rows.transpose(-1, -2), upper=False
     )
-    var = (latent_rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0)
-    # MacKay's approximation of the average of a logistic function over a Gaussian.
-    latent = mean / (1 + math.pi / 8 * var * _curvature_factor(offset, ways, link)).sqrt()
+    var = (rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0)
+    if moderation is None:
+        var = var * (math.pi / 8) * _curvature_factor(offset, ways, link)
+    else:
+        var = var * moderation[:, None, None, None]
+    latent = mean / (1 + var).sqrt()
     return latent if link == "sigmoid" else _log_softmax(latent, _allowed(offset, ways))
 
 
 def _derivatives(
     f: Tensor, target: Tensor, mask: Tensor, allowed: Tensor, factor: Tensor, link: str
 ) -> tuple[Tensor, Tensor]:
+    """Gradient of the log likelihood and the root of its curvature, (H, C, T, n)."""
     p = f.sigmoid() if link == "sigmoid" else _log_softmax(f, allowed).exp()
-    curvature = (p * (1 - p) * factor).clamp_min(MIN_CURVATURE)
-    return (target - p) * mask * allowed, curvature * mask * allowed
+    # The root is taken before the mask: that of 0 has no gradient.
+    root = (p * (1 - p) * factor).clamp_min(MIN_CURVATURE).sqrt()
+    return (target - p) * mask * allowed, root * mask * allowed
 
 
 def _allowed(offset: Tensor, ways: Tensor | None) -> Tensor:
@@ -174,6 +210,14 @@ def _curvature_factor(offset: Tensor, ways: Tensor | None, link: str) -> Tensor:
 
 def _log_softmax(f: Tensor, allowed: Tensor) -> Tensor:
     return torch.log_softmax(f.masked_fill(allowed == 0, -1e9), -3)
+
+
+def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
+    return (matrix @ vector[..., None])[..., 0]
+
+
+def _solve(chol: Tensor, vector: Tensor) -> Tensor:
+    return torch.cholesky_solve(vector[..., None], chol)[..., 0]
 
 
 def _eye(n: int, like: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
+from scipy.special import log_softmax, logsumexp
 from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
 from sklearn.model_selection import GroupKFold
 from torch import Tensor, nn
@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from sklearn_meta.tasks import TaskStore
 
 N_FOLDS = 3
-MAX_ROUNDS = 150
-LEARNING_RATE = 0.15
+LOWEST_LOG_P = -6.0
 MAX_DEPTH = 4
 MAX_ROWS = 6000  # a fold's ensemble sees at most so many rows: more change little and cost seconds
 UNSEEN = -6.0  # log-odds of a class that no task of an ensemble had
@@ -40,7 +39,8 @@ def out_of_fold_boosting(
     Returns
     -------
     features : float32 ndarray of shape (n_rows, n_features)
-        Out-of-fold predictions, one column a target or the centred log-odds of each class.
+        Out-of-fold predictions, one column a target or the centred log-odds of each class,
+        in units of their spread.
     trees : dict of str to ndarray
         Weights of a `TreeFeatures` module.
     """
@@ -57,7 +57,11 @@ def out_of_fold_boosting(
     arrays["column"] += np.repeat(np.arange(len(exported)), [len(t["column"]) for t in exported])
     features = np.concatenate(columns, axis=1)
     if n_classes:
-        features -= features.mean(axis=1, keepdims=True)
+        features = _centred_log_p(features)
+        arrays["spread"] = features.std(keepdims=True)[0] + 1e-3
+        features /= arrays["spread"]
+    else:
+        arrays["spread"] = np.ones(1)
     return features.astype(np.float32), arrays
 
 
@@ -69,32 +73,36 @@ class TreeFeatures(nn.Module):
     arrays : dict of str to ndarray
         ``feature`` and ``threshold`` of shape (n_trees, n_splits), in heap order; ``value`` of
         shape (n_trees, n_splits + 1), one a leaf; ``column`` of shape (n_trees,), the output of
-        each tree; ``offset`` of shape (n_columns,).
-    centred : bool
-        Whether the mean over the outputs is taken away, as log-odds of classes need it.
+        each tree; ``offset`` of shape (n_columns,); ``spread`` of shape (1,). For classes the
+        columns are those of one ensemble after the other.
+    n_classes : int
+        0 for regression, where the ensembles' trees are one sum. Else the outputs are mean log
+        probabilities over the ensembles, centred over the classes, in units of their spread.
     """
 
-    ARRAYS = ("feature", "threshold", "value", "column", "offset")
+    ARRAYS = ("feature", "threshold", "value", "column", "offset", "spread")
 
-    def __init__(self, arrays: dict[str, np.ndarray], *, centred: bool):
+    def __init__(self, arrays: dict[str, np.ndarray], n_classes: int):
         super().__init__()
-        self.centred = centred
+        self.n_classes = n_classes
         for name in ("feature", "column"):
             self.register_buffer(name, torch.tensor(arrays[name], dtype=torch.int64))
-        for name in ("threshold", "value", "offset"):
+        for name in ("threshold", "value", "offset", "spread"):
             self.register_buffer(name, torch.tensor(arrays[name], dtype=torch.float32))
 
     @property
     def n_outputs(self) -> int:
         """Number of columns."""
-        return self.offset.shape[0]
+        return self.n_classes or self.offset.shape[0]
 
     def forward(self, x: Tensor) -> Tensor:
         """Predict rows (..., n_inputs) -> (..., n_outputs)."""
         rows = x.reshape(-1, x.shape[-1]).to(torch.float32)
         out = torch.cat([self._sum(part.T) for part in rows.split(_ROWS_AT_ONCE)], 1).T
-        if self.centred:
-            out = out - out.mean(-1, keepdim=True)
+        if self.n_classes:
+            log_p = out.unflatten(1, (-1, self.n_classes)).log_softmax(-1).clamp_min(LOWEST_LOG_P)
+            out = log_p.mean(1)
+            out = (out - out.mean(-1, keepdim=True)) / self.spread
         return out.reshape(*x.shape[:-1], -1).to(x.dtype)
 
     def _sum(self, x: Tensor) -> Tensor:
@@ -130,22 +138,35 @@ def _cross_fit(x, y, folds, n_classes, rng):
         outputs[held] = out[best]
     exported = [_export(ensemble, best + 1, n_classes, x[:1]) for ensemble in ensembles]
     trees = {key: np.concatenate([e[key] for e in exported]) for key in exported[0]}
-    trees["value"] /= len(exported)
-    trees["offset"] = trees["offset"].reshape(len(exported), -1).mean(0)
+    if n_classes:
+        trees["column"] += n_classes * np.repeat(
+            np.arange(len(exported)), [len(e["column"]) for e in exported]
+        )
+    else:
+        trees["value"] /= len(exported)
+        trees["offset"] = trees["offset"].reshape(len(exported), -1).mean(0)
     return outputs, trees
+
+
+def _centred_log_p(log_odds: np.ndarray) -> np.ndarray:
+    log_p = np.maximum(log_softmax(log_odds, axis=1), LOWEST_LOG_P)
+    return log_p - log_p.mean(axis=1, keepdims=True)
 
 
 def _ensemble(n_rows, n_classes, rng):
     """Boosting with weak trees: many rows can bear fewer columns a split and larger leaves."""
-    boosting = GradientBoostingClassifier if n_classes else GradientBoostingRegressor
-    return boosting(
-        n_estimators=MAX_ROUNDS if n_classes <= 2 else MAX_ROUNDS // 2,
-        learning_rate=LEARNING_RATE,
-        max_depth=MAX_DEPTH,
-        subsample=0.5,
-        max_features=0.5,
-        min_samples_leaf=min(20, max(3, n_rows // 50)),
-        random_state=int(rng.integers(2**31)),
+    common = {
+        "max_depth": MAX_DEPTH,
+        "subsample": 0.5,
+        "min_samples_leaf": min(20, max(3, n_rows // 50)),
+        "random_state": int(rng.integers(2**31)),
+    }
+    if n_classes:
+        return GradientBoostingClassifier(
+            n_estimators=80, learning_rate=0.1, max_features="sqrt", **common
+        )
+    return GradientBoostingRegressor(
+        n_estimators=150, learning_rate=0.15, max_features=0.5, **common
     )
 
 

@@ -13,10 +13,10 @@ from torch.distributions import Categorical, Distribution, MixtureSameFamily, No
 
 from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._ensemble import HeadLearner
-from sklearn_meta.learners._heads import Heads
+from sklearn_meta.learners._heads import Heads, times
 from sklearn_meta.learners._linalg import cholesky, compress
-from sklearn_meta.learners._state import on_axis
 from sklearn_meta.learners._starts import ridge_start
+from sklearn_meta.learners._state import on_axis
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
 
@@ -33,6 +33,8 @@ class BayesianLinearModule(Heads):
     **heads
         As in `Heads`.
     """
+
+    feature_axis = {**Heads.feature_axis, "noise_slope": 1}
 
     def __init__(self, n_targets: int, **heads):
         super().__init__(**heads)
@@ -152,12 +154,12 @@ class BayesianLinear(HeadLearner):
     ) -> tuple[Tensor, Tensor]:
         """Predictive mean and variance, each (n_heads, T, n, k), of every head by itself."""
         features = module.features(x)
-        rows = _times(features, module.root())
+        rows = module.whiten(features)
         mixed = torch.linalg.solve_triangular(
             state.chol, state.rows @ rows.transpose(-1, -2), upper=False
         )
         scale = module.log_output_scale.exp()[:, None, None]
-        mean = _times(features, module.mean) + scale * (mixed.transpose(-1, -2) @ state.solved)
+        mean = times(features, module.mean) + scale * (mixed.transpose(-1, -2) @ state.solved)
         noise = (2 * module.log_noise_of(features)).exp()
         # Rounding may leave a tiny negative variance of the function; the noise stays.
         var = (rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0) + noise
@@ -193,14 +195,14 @@ class BayesianLinear(HeadLearner):
     ) -> Tensor:
         """Draw whole functions with noise: (n_samples, T, n, k), jointly over the rows."""
         features = module.features(x)
-        rows = _times(features, module.root())
+        rows = module.whiten(features)
         n_heads, n_tasks, n, _ = rows.shape
         draw = {"generator": generator, "device": x.device}
         head = torch.multinomial(
             module.blend(state.evidence).exp().T, n_samples, True, generator=generator
         )
         scale = module.log_output_scale.exp()[:, None, None]
-        mean = _times(features, module.mean)
+        mean = times(features, module.mean)
         noise = module.log_noise_of(features).exp()[..., None]
         n_columns, k = rows.shape[-1], mean.shape[-1]
         samples = x.new_empty(n_samples, n_tasks, n, k)
@@ -216,13 +218,6 @@ class BayesianLinear(HeadLearner):
         return samples
 
 
-def _times(features: Tensor, matrix: Tensor) -> Tensor:
-    """(H, T, n, F) times (H, F, m), as one stacked product a head."""
-    n_heads, n_tasks, n, width = features.shape
-    product = torch.bmm(features.reshape(n_heads, n_tasks * n, width), matrix)
-    return product.view(n_heads, n_tasks, n, matrix.shape[-1])
-
-
 def _split(support: Rows) -> list[Rows]:
     """Blocks of rows that bound the memory; most supports are one block."""
     if support.x.shape[1] <= ROWS_AT_ONCE:
@@ -236,9 +231,9 @@ def _whiten(module: BayesianLinearModule, support: Rows) -> tuple[Tensor, Tensor
     features = module.features(support.x)
     log_noise = module.log_noise_of(features)
     precision = (-log_noise).exp() * support.mask
-    rows = _times(features, module.root()) * precision[..., None]
+    rows = module.whiten(features) * precision[..., None]
     scale = module.log_output_scale.exp()[:, None, None]
-    residual = (support.y - _times(features, module.mean)) / scale * precision[..., None]
+    residual = (support.y - times(features, module.mean)) / scale * precision[..., None]
     return rows, residual, (log_noise * support.mask).sum(-1), support.mask.sum(-1)
 
 
@@ -260,5 +255,8 @@ def _mean_weights(module: BayesianLinearModule, state: Posterior) -> Tensor:
     v = state.rows.transpose(-1, -2) @ torch.linalg.solve_triangular(
         state.chol.transpose(-1, -2), state.solved, upper=True
     )
+    n_features = module.n_features
+    own, shared = v[..., :n_features, :], v[..., n_features:, :]
+    change = module.log_scale.exp()[:, None, :, None] * own + module.factor[:, None] @ shared
     scale = module.log_output_scale.exp()[:, None, None]
-    return module.mean[:, None] + scale * (module.root()[:, None] @ v)
+    return module.mean[:, None] + scale * change * module.mask[:, None, :, None]

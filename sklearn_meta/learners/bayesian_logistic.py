@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from torch.distributions import Distribution
 
 from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._ensemble import HeadLearner
-from sklearn_meta.learners._heads import Heads
+from sklearn_meta.learners._heads import Heads, times
 from sklearn_meta.learners._laplace import (
     LaplacePosterior,
     blended,
@@ -23,48 +24,95 @@ from sklearn_meta.learners._laplace import (
     predictive_log_probabilities,
     row_log_likelihood,
 )
-from sklearn_meta.learners._state import on_axis
 from sklearn_meta.learners._starts import logistic_start
+from sklearn_meta.learners._state import on_axis
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
 
-STEPS_IN_TRAINING, STEPS = 4, 10
+STEPS_IN_TRAINING, STEPS = 5, 10
+ROWS_OF_A_TASK = 20
 
 
 class BayesianLogisticModule(Heads):
-    """Heads with one latent function a class.
+    """Heads with one latent function a class, whose priors differ as much as the tasks ask for.
 
     Parameters
     ----------
     n_classes : int
-        Number of classes that the prior knows; 0 where labels mean nothing beyond a task.
+        Number of classes or labels that the prior knows; 0 where they mean nothing beyond a task:
+        then the prior is the same for all.
     link : {"softmax", "sigmoid"}
         One class a row, or a set of labels.
     **heads
         As in `Heads`.
     """
 
+    rates = {
+        "layers.": 0.6,
+        "mean": 2.0,
+        "log_intercept": 6.0,
+        "log_moderation": 6.0,
+        "": 1.0,
+    }
+    feature_axis = {**Heads.feature_axis, "scale_change": 2, "factor_change": 2}
+
     def __init__(self, n_classes: int, link: str, **heads: Any):
         super().__init__(**heads)
         self.n_classes, self.link = n_classes, link
-        n_heads = self.n_heads
-        self.log_class_scale = nn.Parameter(torch.zeros(n_heads, max(n_classes, 1)))
-        if not n_classes:
-            # A mean common to all classes has no effect, and no class is unlike the others.
-            self.mean.requires_grad_(False)
-            self.log_class_scale.requires_grad_(False)
+        n_heads, n_features = self.mask.shape
+        n_latents = max(n_classes, 1)
+        self.log_intercept = nn.Parameter(torch.zeros(n_heads, n_latents))
+        self.log_moderation = nn.Parameter(torch.full((n_heads,), math.log(0.2)))
+        # Deviations of each class from the covariance that the classes share.
+        own = n_classes > 2 or (link == "sigmoid" and n_classes > 1)
+        self.scale_change = nn.Parameter(torch.zeros(n_heads, n_latents, n_features), own)
+        self.factor_change = nn.Parameter(
+            torch.zeros(n_heads, n_latents, n_features, self.factor.shape[2]), own
+        )
+        self.mean.requires_grad_(bool(n_classes))
+        with torch.no_grad():
+            self.factor /= math.sqrt(self.n_inputs)
+            if not n_classes:
+                # Nothing but their covariance tells classes apart that have no mean of their own.
+                self.log_scale += 1.0
+        self._anchor = (self.mean.detach().clone(), self.log_scale.detach().clone())
 
-    def latent(self, x: Tensor, known: bool, n_classes: int) -> tuple[Tensor, Tensor]:
-        """Whitened rows (H, C, T, n, m) and prior means (H, C, T, n) of the latent functions."""
+    def latent(self, x: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
+        """Whitened rows (H, C or 1, T, n, m) and prior means (H, C, T, n) of latent functions."""
         features = self.features(x)
-        n_heads, n_tasks, n, width = features.shape
-        flat = features.reshape(n_heads, n_tasks * n, width)
-        rows = (flat @ self.root()).view(n_heads, 1, n_tasks, n, -1)
-        if not known:
-            offset = rows.new_zeros(n_heads, n_classes, n_tasks, n)
-            return rows.expand(-1, n_classes, -1, -1, -1), offset
-        offset = (flat @ self.mean).view(n_heads, n_tasks, n, -1).movedim(-1, 1)
-        return rows * self.log_class_scale.exp()[:, :, None, None, None], offset
+        log_scale = self.log_scale[:, None] + self.scale_change
+        log_scale = torch.cat([self.log_intercept[..., None], log_scale[..., 1:]], -1)
+        factor = self.factor[:, None] + self.factor_change
+        n_heads, n_roots, width, rank = factor.shape
+        columns = times(features, factor.transpose(1, 2).reshape(n_heads, width, n_roots * rank))
+        columns = columns.unflatten(-1, (n_roots, rank)).permute(0, 3, 1, 2, 4)
+        scaled = features[:, None] * log_scale.exp()[:, :, None, None]
+        rows = torch.cat([scaled, columns], -1)
+        if not self.n_classes:
+            return rows, rows.new_zeros(n_heads, n_classes, *x.shape[:2])
+        return rows, times(features, self.mean).movedim(-1, 1)
+
+    def penalty(self) -> Tensor:
+        """Minus log density (n_heads,) of weak priors on the meta-parameters, a query row."""
+        mean, log_scale = self._anchor
+        terms = (
+            (self.mean - mean, 1.0),
+            (self.log_scale - log_scale, 2.0),
+            (self.factor, 0.5),
+            (self.scale_change, 1.0),
+            (self.factor_change, 0.25),
+        )
+        total = sum((term / scale).square().flatten(1).sum(1) for term, scale in terms)
+        n_tasks = 1 if self.fold is None else len(self.fold)
+        return total / (2 * ROWS_OF_A_TASK * n_tasks)
+
+    def _start_scale(self) -> Tensor:
+        """Functions that vary by about 0.4 (rows, trees, networks) to 1 (Fourier) beforehand."""
+        scale = torch.full(self.mask.shape, -1.0)
+        scale[:, 1 : 1 + self.n_inputs] -= 0.5 * math.log(self.n_inputs)
+        scale[:, scale.shape[1] - self.n_learned :] = -1.5
+        scale[self.fourier, scale.shape[1] - self.n_learned :] = 0.0
+        return scale
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -77,7 +125,7 @@ class LogisticState:
         All rows so far: the posterior is no exact function of less.
     posterior : LaplacePosterior
     evidence : Tensor of shape (n_heads, T)
-        Log marginal likelihood of the support; -inf for heads that do not know the classes.
+        Log marginal likelihood of the support.
     """
 
     support: Rows
@@ -97,9 +145,11 @@ class BayesianLogistic(HeadLearner):
 
     Parameters
     ----------
-    heads : tuple of str, default=("linear", "deep", "tree_linear", "tree_deep", "tree")
-        Features of the heads.
-    n_members : int, default=2
+    heads : tuple of str, default=("tree", "tree_linear", "tree_deep", "tree_fourier")
+        Features of the heads that know the classes.
+    anonymous_heads : tuple of str, default=("linear", "deep", "fourier")
+        Features of the heads where labels mean nothing beyond a task.
+    n_members : int, default=1
         Number of times that each head is trained, on different tasks.
 
     References
@@ -112,9 +162,21 @@ class BayesianLogistic(HeadLearner):
 
     kinds = ("classification", "multilabel")
 
+    def __init__(
+        self,
+        heads: tuple[str, ...] = ("tree", "tree_linear", "tree_deep", "tree_fourier"),
+        anonymous_heads: tuple[str, ...] = ("linear", "deep", "fourier"),
+        n_members: int = 1,
+    ):
+        super().__init__(heads, n_members)
+        self.anonymous_heads = anonymous_heads
+
     def make_module(self, signature: Signature, **heads: Any) -> BayesianLogisticModule:  # noqa: D102
         n_classes = signature.n_outputs if signature.shared_classes else 0
         return BayesianLogisticModule(n_classes, link_of(signature.kind), **heads)
+
+    def kinds_of(self, signature: Signature) -> list[str]:  # noqa: D102
+        return list(self.heads if signature.shared_classes else self.anonymous_heads)
 
     def start(  # noqa: D102
         self, store: TaskStore, signature: Signature, kinds: Sequence[str], n_trees: int
@@ -125,8 +187,8 @@ class BayesianLogistic(HeadLearner):
         return logistic_start(store, kinds, n_trees, signature.n_outputs)
 
     def adapt(self, module: nn.Module, support: Rows) -> LogisticState:  # noqa: D102
-        known, n_classes = _classes(module, support)
-        rows, offset = module.latent(support.x, known, n_classes)
+        n_classes = module.n_classes if support.ways is None else int(support.ways.max())
+        rows, offset = module.latent(support.x, n_classes)
         target = one_hot_targets(support.y, n_classes, module.link, rows)
         n_steps = STEPS_IN_TRAINING if module.training else STEPS
         posterior = laplace(rows, offset, target, support.mask, support.ways, n_steps, module.link)
@@ -147,22 +209,18 @@ class BayesianLogistic(HeadLearner):
 
     def embed(self, module: nn.Module, state: LogisticState, x: Tensor) -> Tensor:
         """Blended posterior means of the latent functions, centred: (T, n, C)."""
-        known, n_classes = _classes(module, state.support)
-        rows, offset = module.latent(x, known, n_classes)
+        rows, offset = module.latent(x, state.posterior.weights.shape[1])
         mean = offset + (rows @ state.posterior.weights[..., None])[..., 0]
         latent = (module.blend(state.evidence).exp()[:, None, :, None] * mean).sum(0)
         return (latent - latent.mean(0)).movedim(0, -1)
 
     def _log_probabilities(self, module: nn.Module, state: LogisticState, x: Tensor) -> Tensor:
-        known, n_classes = _classes(module, state.support)
-        rows, offset = module.latent(x, known, n_classes)
+        rows, offset = module.latent(x, state.posterior.weights.shape[1])
         return predictive_log_probabilities(
-            state.posterior, rows, offset, state.support.ways, module.link
+            state.posterior,
+            rows,
+            offset,
+            state.support.ways,
+            module.link,
+            module.log_moderation.exp().clamp_max(8.0),
         )
-
-
-def _classes(module: BayesianLogisticModule, support: Rows) -> tuple[bool, int]:
-    """Whether codes are those of the classes that the prior knows, and how many there are."""
-    if support.ways is None:
-        return True, module.n_classes
-    return False, int(support.ways.max())

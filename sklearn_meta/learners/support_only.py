@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import dataclasses
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,10 +74,10 @@ class Alone:
     landmark_mask: Tensor
     whiten: Tensor = on_axis(1)
     evidence: Tensor = on_axis(1)
-    weights: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
-    rows: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
-    chol: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
-    noise: Tensor | None = dataclasses.field(default=None, metadata={'task_axis': 1})
+    weights: Tensor | None = dataclasses.field(default=None, metadata={"task_axis": 1})
+    rows: Tensor | None = dataclasses.field(default=None, metadata={"task_axis": 1})
+    chol: Tensor | None = dataclasses.field(default=None, metadata={"task_axis": 1})
+    noise: Tensor | None = dataclasses.field(default=None, metadata={"task_axis": 1})
     posterior: LaplacePosterior | None = None
 
 
