@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Distribution, MixtureSameFamily, StudentT
 
 from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._ensemble import HeadLearner
@@ -21,11 +21,16 @@ from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
 
 MIN_LOG_NOISE = -6.0  # of the standard deviation, in units of the scaled target
+MIN_DOF = 2.1  # fewer degrees of freedom have no variance
 ROWS_AT_ONCE = 4096
 
 
 class BayesianLinearModule(Heads):
-    """Heads with Gaussian noise whose level depends on the row.
+    """Heads with noise whose level depends on the row, and a scale of its own for every task.
+
+    The scale multiplies all deviations from the prior mean, those of the weights and the noise;
+    its square is inverse gamma with mean about 1. What a task's rows say of it is conjugate too:
+    predictions are Student's t, and a task with wild rows does not discredit the prior.
 
     Parameters
     ----------
@@ -40,11 +45,17 @@ class BayesianLinearModule(Heads):
         super().__init__(**heads)
         n_heads, n_features = self.mask.shape
         self.log_noise = nn.Parameter(torch.full((n_heads,), -1.0))
+        self.log_dof = nn.Parameter(torch.full((n_heads,), math.log(8.0)))
         self.noise_slope = nn.Parameter(torch.zeros(n_heads, n_features))
         # Targets share one covariance up to their scales.
         self.log_output_scale = nn.Parameter(
             torch.zeros(n_heads, n_targets), requires_grad=n_targets > 1
         )
+
+    @property
+    def dof(self) -> Tensor:
+        """Degrees of freedom (n_heads,) of the tasks' scales."""
+        return MIN_DOF + self.log_dof.exp()
 
     def log_noise_of(self, features: Tensor) -> Tensor:
         """Log standard deviation (n_heads, T, n) of the noise at rows with these features."""
@@ -74,6 +85,10 @@ class Posterior:
         Lower Cholesky factor of ``rows rows^T + I``.
     solved : Tensor of shape (n_heads, T, n, k)
         ``chol^-1 residual``.
+    dof : Tensor of shape (n_heads, T)
+        Degrees of freedom of the task's scale.
+    scale : Tensor of shape (n_heads, T, k)
+        Square of the task's scale, for Student's t with these degrees of freedom.
     evidence : Tensor of shape (n_heads, T)
         Log marginal likelihood of the support.
     """
@@ -84,6 +99,8 @@ class Posterior:
     count: Tensor
     chol: Tensor = on_axis(1)
     solved: Tensor = on_axis(1)
+    dof: Tensor = on_axis(1)
+    scale: Tensor = on_axis(1)
     evidence: Tensor = on_axis(1)
 
 
@@ -93,8 +110,9 @@ class BayesianLinear(HeadLearner):
     Each head is a Bayesian linear model on features ``[1, x, trees, network(x)]``: the prior mean
     and covariance of its weights, its noise and its network are meta-learned by the predictive
     likelihood of query rows over random numbers of shots, zero included. A linear mixed model with
-    random intercepts and slopes is the special case without network and trees. Adaptation is
-    exact and in closed form. Heads with different features are blended for each task.
+    random intercepts and slopes is the special case without network and trees; beyond it, noise
+    depends on the row and every task has a scale of its own, so that predictions are Student's t.
+    Adaptation is exact and in closed form. Heads with different features are blended for each task.
 
     Parameters
     ----------
@@ -107,6 +125,9 @@ class BayesianLinear(HeadLearner):
     ----------
     J. Harrison, A. Sharma, M. Pavone (2018). Meta-learning priors for efficient online Bayesian
     regression (ALPaCA).
+
+    A. Shah, A. Wilson, Z. Ghahramani (2014). Student-t processes as alternatives to Gaussian
+    processes.
 
     N. M. Laird, J. H. Ware (1982). Random-effects models for longitudinal data.
     """
@@ -124,7 +145,7 @@ class BayesianLinear(HeadLearner):
 
     def adapt(self, module: nn.Module, support: Rows) -> Posterior:  # noqa: D102
         first, *others = _split(support)
-        state = _solve(*_whiten(module, first))
+        state = _solve(module, *_whiten(module, first))
         for part in others:
             state = self.update(module, state, part)
         return state
@@ -133,6 +154,7 @@ class BayesianLinear(HeadLearner):
         for part in _split(support):
             rows, residual, log_noise, count = _whiten(module, part)
             state = _solve(
+                module,
                 torch.cat([state.rows, rows], 2),
                 torch.cat([state.residual, residual], 2),
                 state.log_noise + log_noise,
@@ -141,10 +163,12 @@ class BayesianLinear(HeadLearner):
         return state
 
     def predict(self, module: nn.Module, state: Posterior, x: Tensor) -> Distribution:  # noqa: D102
-        mean, var = self.predict_heads(module, state, x)
-        log_weight = module.blend(state.evidence)  # (H, T)
-        heads = Normal(mean.movedim(0, -1), var.sqrt().movedim(0, -1), validate_args=False)
-        logits = log_weight.T[:, None, None, :].expand(heads.loc.shape)
+        mean, scale = self.predict_heads(module, state, x)
+        dof = state.dof[:, :, None, None].expand(mean.shape)
+        heads = StudentT(
+            *(t.movedim(0, -1) for t in (dof, mean, scale)), validate_args=False
+        )
+        logits = module.blend(state.evidence).T[:, None, None, :].expand(heads.loc.shape)
         return MixtureSameFamily(
             Categorical(logits=logits, validate_args=False), heads, validate_args=False
         )
@@ -152,7 +176,7 @@ class BayesianLinear(HeadLearner):
     def predict_heads(
         self, module: nn.Module, state: Posterior, x: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Predictive mean and variance, each (n_heads, T, n, k), of every head by itself."""
+        """Location and scale of Student's t, each (n_heads, T, n, k), of every head by itself."""
         features = module.features(x)
         rows = module.whiten(features)
         mixed = torch.linalg.solve_triangular(
@@ -163,14 +187,14 @@ class BayesianLinear(HeadLearner):
         noise = (2 * module.log_noise_of(features)).exp()
         # Rounding may leave a tiny negative variance of the function; the noise stays.
         var = (rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0) + noise
-        return mean, var[..., None] * scale.square()
+        return mean, scale * (var[..., None] * state.scale[:, :, None]).sqrt()
 
     def log_prob_heads(  # noqa: D102
         self, module: nn.Module, state: Posterior, query: Rows
     ) -> Tensor:
-        mean, var = self.predict_heads(module, state, query.x)
-        log_prob = -0.5 * ((query.y - mean).square() / var + var.log() + math.log(2 * math.pi))
-        return log_prob.mean(-1)
+        mean, scale = self.predict_heads(module, state, query.x)
+        dof = state.dof[:, :, None, None]
+        return StudentT(dof, mean, scale, validate_args=False).log_prob(query.y).mean(-1)
 
     def embed(self, module: nn.Module, state: Posterior, x: Tensor) -> Tensor:
         """Contribution of each feature to the mean prediction: the columns of a target add up to it.
@@ -196,24 +220,27 @@ class BayesianLinear(HeadLearner):
         """Draw whole functions with noise: (n_samples, T, n, k), jointly over the rows."""
         features = module.features(x)
         rows = module.whiten(features)
-        n_heads, n_tasks, n, _ = rows.shape
+        mean, _ = self.predict_heads(module, state, x)
+        n_heads, n_tasks, n, k = mean.shape
         draw = {"generator": generator, "device": x.device}
-        head = torch.multinomial(
-            module.blend(state.evidence).exp().T, n_samples, True, generator=generator
-        )
-        scale = module.log_output_scale.exp()[:, None, None]
-        mean = times(features, module.mean)
+        weight = module.blend(state.evidence).exp().T
+        head = torch.multinomial(weight, n_samples, True, generator=generator)
+        # numpy has gamma variates from a local generator, torch has not.
+        rng = np.random.default_rng(torch.randint(2**62, (1,), **draw).item())
         noise = module.log_noise_of(features).exp()[..., None]
-        n_columns, k = rows.shape[-1], mean.shape[-1]
+        scale = module.log_output_scale.exp()[:, None, None]
         samples = x.new_empty(n_samples, n_tasks, n, k)
         for i in range(n_samples):
-            # Matheron's rule: a draw from the prior, corrected by what the support says of it.
-            v = torch.randn(n_heads, n_tasks, n_columns, k, dtype=x.dtype, **draw)
+            # Matheron's rule: a draw from the prior, less what the support says it should be.
+            v = torch.randn(n_heads, n_tasks, rows.shape[-1], k, dtype=x.dtype, **draw)
             e = torch.randn(state.residual.shape, dtype=x.dtype, **draw)
-            gap = state.residual - state.rows @ v - e
-            v = v + state.rows.transpose(-1, -2) @ torch.cholesky_solve(gap, state.chol)
+            gap = state.rows @ v + e
+            v = v - state.rows.transpose(-1, -2) @ torch.cholesky_solve(gap, state.chol)
             white = torch.randn(n_heads, n_tasks, n, k, dtype=x.dtype, **draw)
-            function = mean + scale * (rows @ v + noise * white)
+            dof = state.dof[..., None, None].expand(-1, -1, 1, k)
+            gamma = torch.from_numpy(rng.gamma(dof.cpu().numpy() / 2)).to(x)
+            spread = (state.scale[:, :, None] * dof / (2 * gamma)).sqrt()
+            function = mean + scale * spread * (rows @ v + noise * white)
             samples[i] = function[head[:, i], torch.arange(n_tasks)]
         return samples
 
@@ -237,17 +264,31 @@ def _whiten(module: BayesianLinearModule, support: Rows) -> tuple[Tensor, Tensor
     return rows, residual, (log_noise * support.mask).sum(-1), support.mask.sum(-1)
 
 
-def _solve(rows: Tensor, residual: Tensor, log_noise: Tensor, count: Tensor) -> Posterior:
+def _solve(
+    module: BayesianLinearModule,
+    rows: Tensor,
+    residual: Tensor,
+    log_noise: Tensor,
+    count: Tensor,
+) -> Posterior:
     rows, residual = compress(rows, residual)
     identity = torch.eye(rows.shape[2], dtype=rows.dtype, device=rows.device)
     chol = cholesky(rows @ rows.transpose(-1, -2) + identity)
     solved = torch.linalg.solve_triangular(chol, residual, upper=False)
-    k = residual.shape[-1]
     half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1) + log_noise
-    evidence = -0.5 * solved.square().sum((-1, -2)) - k * (
-        half_log_det + 0.5 * math.log(2 * math.pi) * count
+    misfit = solved.square().sum(-2)
+    before = module.dof[:, None]
+    dof = before + count
+    evidence = (
+        torch.lgamma(dof / 2)
+        - torch.lgamma(before / 2)
+        - 0.5 * count * (math.pi * before).log()
+        - half_log_det
+    )[..., None] - 0.5 * dof[..., None] * torch.log1p(misfit / before[..., None])
+    scale = (before[..., None] + misfit) / dof[..., None]
+    return Posterior(
+        rows, residual, log_noise, count, chol, solved, dof, scale, evidence.sum(-1)
     )
-    return Posterior(rows, residual, log_noise, count, chol, solved, evidence)
 
 
 def _mean_weights(module: BayesianLinearModule, state: Posterior) -> Tensor:

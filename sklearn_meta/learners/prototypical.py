@@ -1,0 +1,246 @@
+"""Prototypical networks: nearest class means in a meta-learned embedding."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Distribution
+from torch.nn.functional import one_hot
+
+from sklearn_meta.learners._base import Learner, Signature
+from sklearn_meta.learners._discriminants import discriminants
+from sklearn_meta.networks import MLP
+from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._episodes import Rows
+
+NETWORK_SCALE = 0.1  # of the network's columns at the start, beside the linear ones
+PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
+IMPOSSIBLE = -1e9
+NUMBERS_AT_ONCE = 2**22  # bounds the memory that the evidence of a large support takes
+
+
+class PrototypicalModule(nn.Module):
+    """Embedding, and how prototypes vary from class to class and from task to task.
+
+    Parameters
+    ----------
+    signature : Signature
+    n_directions : int
+        Width of the linear part of the embedding.
+    generator : torch.Generator
+    """
+
+    def __init__(self, signature: Signature, n_directions: int, generator: torch.Generator):
+        super().__init__()
+        self.n_classes = signature.n_outputs if signature.shared_classes else 0
+        n_priors, width = max(self.n_classes, 1), n_directions + signature.hidden[-1]
+        self.directions = nn.Parameter(torch.zeros(signature.n_inputs, n_directions))
+        self.network = MLP(signature.n_inputs, signature.hidden, generator)
+        self.centres = nn.Parameter(torch.zeros(n_priors, width))
+        self.log_class_spread = nn.Parameter(torch.zeros(width))
+        self.log_task_spread = nn.Parameter(torch.zeros(width))
+        self.log_pseudo_count = nn.Parameter(torch.zeros(n_priors))
+        self.log_temperature = nn.Parameter(torch.zeros(1))
+        self.count_weight = nn.Parameter(torch.ones(1))
+        with torch.no_grad():
+            last = self.network.layers[-1]
+            last.weight *= NETWORK_SCALE
+            last.bias.zero_()
+
+    def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
+        """Groups for the optimiser: only the network decays."""
+        network = list(self.network.parameters())
+        own = {id(p) for p in network}
+        others = [p for p in self.parameters() if id(p) not in own]
+        return [
+            {"params": network, "lr": 0.2 * learning_rate, "weight_decay": weight_decay},
+            {"params": others, "lr": learning_rate, "weight_decay": 0.0},
+        ]
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Embed rows (..., n_inputs) -> (..., E): linear directions, then the network's."""
+        return torch.cat([x @ self.directions, self.network(x)], -1)
+
+    def prototypes(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and variance, each (..., C, E), of the prototypes.
+
+        An embedded row of class c is ``N(prototype_c, 1)``, a prototype is
+        ``N(centre_c + shift, class_spread)``, and the shift of a task is ``N(0, task_spread)``:
+        so a prototype is the class mean, shrunken towards the support's, the less the more rows.
+
+        Parameters
+        ----------
+        sums : Tensor of shape (..., C, E)
+        counts : Tensor of shape (..., C)
+        """
+        n = counts[..., None]
+        spread = self.log_class_spread.exp()
+        residual = sums - n * self.centres
+        gain = 1 / (1 + n * spread)
+        shift_var = 1 / ((n * gain).sum(-2, keepdim=True) + (-self.log_task_spread).exp())
+        shift = shift_var * (gain * residual).sum(-2, keepdim=True)
+        mean = self.centres + gain * (shift + spread * residual)
+        return mean, gain * (spread + gain * shift_var)
+
+    def logits(self, sums: Tensor, counts: Tensor, ways: Tensor | None, z: Tensor) -> Tensor:
+        """Log-odds (..., n, C) of embedded rows (..., n, E), given sums and counts as above.
+
+        Parameters
+        ----------
+        ways : Tensor of shape (...), optional
+            Classes beyond these are impossible.
+        """
+        mean, var = self.prototypes(sums, counts)
+        precision = 1 / (1 + var)
+        # Around the middle the terms of the squared distance are small: so is their rounding.
+        middle = mean.mean(-2, keepdim=True)
+        z, mean = z - middle, mean - middle
+        distance = (
+            z.square() @ precision.transpose(-1, -2)
+            - 2 * z @ (mean * precision).transpose(-1, -2)
+            + (mean.square() * precision - precision.log()).sum(-1)[..., None, :]
+        )
+        frequency = torch.log(counts + self.log_pseudo_count.exp())[..., None, :]
+        logits = self.count_weight * frequency - 0.5 * self.log_temperature.exp() * distance
+        if ways is None:
+            return logits
+        impossible = torch.arange(counts.shape[-1], device=z.device) >= ways[..., None]
+        return logits.masked_fill(impossible[..., None, :], IMPOSSIBLE)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prototypes:
+    """Sufficient statistics of a support: what adaptation keeps does not grow with its rows.
+
+    Attributes
+    ----------
+    sums : Tensor of shape (T, C, E)
+        Sum of the embedded rows of each class.
+    counts : Tensor of shape (T, C)
+        Number of rows of each class.
+    evidence : Tensor of shape (T,)
+        Log probability of the labels, each foreseen from the rows before it.
+    ways : Tensor of shape (T,) or None
+        Number of classes of each task, where they mean nothing beyond it.
+    """
+
+    sums: Tensor
+    counts: Tensor
+    evidence: Tensor
+    ways: Tensor | None = None
+
+
+class PrototypicalNetwork(Learner):
+    """Prototypical network: a row belongs to the class whose mean is nearest in the embedding.
+
+    The embedding is linear in the encoded row beside a network of it. At the start it is that of
+    linear discriminant analysis within tasks, and meta-training improves on it. Prototypes are
+    class means, shrunken by a meta-learned hierarchical normal model: towards the mean of the
+    support and, where labels mean the same in every task, towards the prototype of the class among
+    all tasks. A class of few rows is known less well than one of many, and probabilities say so;
+    a support of one class, of one row or of none is a case like any other. How often a class
+    occurs counts too, with a meta-learned weight. Adaptation and updates are exact and in closed
+    form, by the sums and counts of the classes.
+
+    Where labels mean nothing beyond a task, predictions do not depend on how they are numbered.
+
+    References
+    ----------
+    J. Snell, K. Swersky, R. Zemel (2017). Prototypical networks for few-shot learning.
+    https://arxiv.org/abs/1703.05175
+
+    S. Ioffe (2006). Probabilistic linear discriminant analysis.
+    """
+
+    kinds = ("classification",)
+
+    def prepare(  # noqa: D102
+        self, store: TaskStore, signature: Signature, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        n_classes = signature.n_outputs if signature.shared_classes else 0
+        start = discriminants(store, n_classes)
+        pseudo_count = PRIOR_ROWS * start.frequency
+        prepared = {
+            "directions": start.directions,
+            "centres": start.centres,
+            "log_class_spread": np.log(start.class_spread),
+            "log_task_spread": np.log(start.task_spread),
+            "log_pseudo_count": np.log(pseudo_count) if n_classes else np.zeros(1),
+        }
+        return {name: array.astype(np.float32) for name, array in prepared.items()}
+
+    def build(  # noqa: D102
+        self,
+        signature: Signature,
+        prepared: dict[str, np.ndarray],
+        generator: torch.Generator,
+    ) -> nn.Module:
+        module = PrototypicalModule(signature, prepared["directions"].shape[1], generator)
+        with torch.no_grad():
+            for name in ("directions", "centres", "log_class_spread", "log_task_spread"):
+                # The columns of the network come last and have no start of their own.
+                start = torch.tensor(prepared[name])
+                getattr(module, name)[..., : start.shape[-1]] = start
+            module.log_pseudo_count.copy_(torch.tensor(prepared["log_pseudo_count"]))
+        return module
+
+    def adapt(self, module: nn.Module, support: Rows) -> Prototypes:  # noqa: D102
+        n_tasks, ways = support.n_tasks, support.ways
+        n_classes = module.n_classes if ways is None else int(ways.max())
+        width = module.centres.shape[1]
+        nothing = support.x.new_zeros(n_tasks, n_classes, width)
+        empty = Prototypes(nothing, nothing[..., 0], nothing[:, 0, 0], ways)
+        return self.update(module, empty, support)
+
+    def update(self, module: nn.Module, state: Prototypes, support: Rows) -> Prototypes:  # noqa: D102
+        rows_at_once = max(1, NUMBERS_AT_ONCE // state.sums.numel())
+        parts = (t.split(rows_at_once, 1) for t in (support.x, support.y, support.mask))
+        for x, y, mask in zip(*parts, strict=True):
+            state = _take_in(module, state, module.embed(x), y, mask)
+        return state
+
+    def predict(self, module: nn.Module, state: Prototypes, x: Tensor) -> Distribution:  # noqa: D102
+        logits = module.logits(state.sums, state.counts, state.ways, module.embed(x))
+        return Categorical(logits=logits, validate_args=False)
+
+    def embed(self, module: nn.Module, state: Prototypes, x: Tensor) -> Tensor:
+        """Embedded rows around the middle of the task's prototypes: (T, n, E)."""
+        mean, _ = module.prototypes(state.sums, state.counts)
+        known = torch.ones_like(state.counts)
+        if state.ways is not None:
+            known = (torch.arange(mean.shape[1], device=x.device) < state.ways[:, None]).to(x.dtype)
+        middle = (mean * known[..., None]).sum(1, keepdim=True) / known.sum(1)[:, None, None]
+        return module.embed(x) - middle
+
+    def evidence(self, module: nn.Module, state: Prototypes) -> Tensor:
+        """Return the log probability (T,) of the labels, each foreseen from the rows before it.
+
+        It is exact and additive over updates, and depends a little on the order of the rows.
+        """
+        return state.evidence
+
+
+def _take_in(
+    module: PrototypicalModule, state: Prototypes, z: Tensor, y: Tensor, mask: Tensor
+) -> Prototypes:
+    """Take embedded rows (T, n, E) into the statistics."""
+    member = one_hot(y, state.counts.shape[1]).to(z.dtype) * mask[..., None]
+    changes: dict[str, Any] = {
+        "sums": state.sums + member.transpose(1, 2) @ z,
+        "counts": state.counts + member.sum(1),
+    }
+    # Meta-training needs no evidence, and it is the dear part.
+    if not module.training and z.shape[1]:
+        each = member[..., None] * z[:, :, None]
+        sums = state.sums[:, None] + each.cumsum(1) - each
+        counts = state.counts[:, None] + member.cumsum(1) - member
+        ways = None if state.ways is None else state.ways[:, None]
+        logits = module.logits(sums, counts, ways, z[:, :, None])[:, :, 0]
+        foreseen = (logits.log_softmax(-1) * member).sum((1, 2))
+        changes["evidence"] = state.evidence + foreseen
+    return dataclasses.replace(state, **changes)
