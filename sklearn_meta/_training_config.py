@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import Any
@@ -56,7 +57,9 @@ class TrainingConfig:
     n_query: int | str = "auto"
 
 
-def resolve(config: TrainingConfig, store: TaskStore) -> TrainingConfig:
+def resolve(
+    config: TrainingConfig, store: TaskStore, defaults: Mapping[str, Any] | None = None
+) -> TrainingConfig:
     """Check every parameter and put a value where ``"auto"`` was.
 
     Parameters
@@ -64,6 +67,8 @@ def resolve(config: TrainingConfig, store: TaskStore) -> TrainingConfig:
     config : TrainingConfig
     store : TaskStore
         The tasks to train on.
+    defaults : mapping of str to value, optional
+        What ``"auto"`` stands for where a learner knows better.
 
     Returns
     -------
@@ -87,6 +92,7 @@ def resolve(config: TrainingConfig, store: TaskStore) -> TrainingConfig:
         "tol": 1e-3,
         "max_time": 60.0,
         "n_query": 20,
+        **(defaults or {}),
     }
     given = {field.name: getattr(config, field.name) for field in fields(config)}
     return replace(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,9 @@ class Learner(BaseEstimator):
 
     #: Kinds of task that the learner serves.
     kinds: tuple[str, ...] = ("regression", "classification", "multilabel")
+
+    #: Parameters of meta-training that suit the learner better than the common defaults.
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
     #: True if members hold out their own folds of the tasks: the loop then needs to hold out none.
     cross_fitted: bool = False

@@ -21,17 +21,15 @@ MIN_WEIGHT = 0.02  # heads that weigh less on held-out tasks are not kept
 class HeadLearner(Learner):
     """What learners made of `Heads` share; a subclass brings the likelihood.
 
-    Every kind of head is trained ``n_members`` times. A member is trained on all but one fold of
-    the tasks and judged on that fold, so that all rows are used and every number by which heads
-    are stopped and weighed comes from tasks that they have not seen.
+    Every kind of head is trained ``n_members`` times. Several members are each trained on all but
+    one fold of the tasks and judged on that fold, so that all rows are used and every number by
+    which heads are stopped and weighed comes from tasks that they have not seen.
 
     Parameters
     ----------
     heads : tuple of str
     n_members : int
     """
-
-    cross_fitted = True
 
     def __init__(
         self,
@@ -40,6 +38,10 @@ class HeadLearner(Learner):
     ):
         self.heads = heads
         self.n_members = n_members
+
+    @property
+    def cross_fitted(self) -> bool:  # noqa: D102
+        return self.n_members > 1
 
     def make_module(self, signature: Signature, **heads: Any) -> Heads:
         """Make the module of this likelihood; `heads` are the arguments of `Heads`."""
@@ -75,9 +77,11 @@ class HeadLearner(Learner):
             store, n_trees = store.replace(x=prepared["inputs"]), features.shape[1]
         else:
             kinds = [kind for kind in kinds if not FEATURE_SETS[kind][1]]
-        fold = assign_folds(store.n_tasks, rng)
-        member = np.arange(self.n_members) % (fold.max() + 1)
-        prepared["fold"] = fold
+        member = np.arange(self.n_members)
+        if self.cross_fitted:
+            prepared["fold"] = assign_folds(store.n_tasks, rng)
+            member %= prepared["fold"].max() + 1
+        prepared["n_tasks"] = np.array(store.n_tasks)
         prepared["member"] = np.repeat(member, len(kinds))
         prepared["kind"] = np.tile([KINDS.index(kind) for kind in kinds], self.n_members)
         prepared["mean"] = np.tile(
@@ -108,6 +112,7 @@ class HeadLearner(Learner):
             generator=generator,
         )
         module.signature = signature
+        module.n_tasks = int(prepared.get("n_tasks", 1))
         if "fold" in prepared:
             module.fold = torch.tensor(prepared["fold"])
         return module

@@ -106,7 +106,9 @@ class Heads(nn.Module):
             self.register_buffer("frequency", frequency / math.sqrt(n_inputs))
             self.register_buffer("phase", phase)
             self.log_length = nn.Parameter(torch.zeros(n, n_inputs, 1))
-        self.fold: Tensor | None = None  # of each meta-training task; not part of the prior
+        # Not part of the prior: the fold of each meta-training task, and how many there are.
+        self.fold: Tensor | None = None
+        self.n_tasks = 1
 
     @property
     def n_heads(self) -> int:

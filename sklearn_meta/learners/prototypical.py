@@ -13,7 +13,7 @@ from torch.distributions import Categorical, Distribution
 from torch.nn.functional import one_hot
 
 from sklearn_meta.learners._base import Learner, Signature
-from sklearn_meta.learners._discriminants import discriminants
+from sklearn_meta.learners._class_metric import class_metric
 from sklearn_meta.networks import MLP
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
@@ -39,7 +39,8 @@ class PrototypicalModule(nn.Module):
         super().__init__()
         self.n_classes = signature.n_outputs if signature.shared_classes else 0
         n_priors, width = max(self.n_classes, 1), n_directions + signature.hidden[-1]
-        self.directions = nn.Parameter(torch.zeros(signature.n_inputs, n_directions))
+        self.register_buffer("directions", torch.zeros(signature.n_inputs, n_directions))
+        self.log_scale = nn.Parameter(torch.zeros(n_directions))
         self.network = MLP(signature.n_inputs, signature.hidden, generator)
         self.centres = nn.Parameter(torch.zeros(n_priors, width))
         self.log_class_spread = nn.Parameter(torch.zeros(width))
@@ -58,13 +59,13 @@ class PrototypicalModule(nn.Module):
         own = {id(p) for p in network}
         others = [p for p in self.parameters() if id(p) not in own]
         return [
-            {"params": network, "lr": 0.2 * learning_rate, "weight_decay": weight_decay},
+            {"params": network, "lr": 0.0, "weight_decay": weight_decay},
             {"params": others, "lr": learning_rate, "weight_decay": 0.0},
         ]
 
     def embed(self, x: Tensor) -> Tensor:
         """Embed rows (..., n_inputs) -> (..., E): linear directions, then the network's."""
-        return torch.cat([x @ self.directions, self.network(x)], -1)
+        return torch.cat([x @ self.directions * self.log_scale.exp(), self.network(x)], -1)
 
     def prototypes(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance, each (..., C, E), of the prototypes.
@@ -163,7 +164,9 @@ class PrototypicalNetwork(Learner):
         self, store: TaskStore, signature: Signature, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         n_classes = signature.n_outputs if signature.shared_classes else 0
-        start = discriminants(store, n_classes)
+        start = class_metric(store, n_classes)
+        # Columns that vary together must not count as if each were evidence of its own.
+        temperature = start.freedom / start.directions.shape[1]
         pseudo_count = PRIOR_ROWS * start.frequency
         prepared = {
             "directions": start.directions,
@@ -171,6 +174,7 @@ class PrototypicalNetwork(Learner):
             "log_class_spread": np.log(start.class_spread),
             "log_task_spread": np.log(start.task_spread),
             "log_pseudo_count": np.log(pseudo_count) if n_classes else np.zeros(1),
+            "log_temperature": np.log([temperature]),
         }
         return {name: array.astype(np.float32) for name, array in prepared.items()}
 
@@ -186,7 +190,8 @@ class PrototypicalNetwork(Learner):
                 # The columns of the network come last and have no start of their own.
                 start = torch.tensor(prepared[name])
                 getattr(module, name)[..., : start.shape[-1]] = start
-            module.log_pseudo_count.copy_(torch.tensor(prepared["log_pseudo_count"]))
+            for name in ("log_pseudo_count", "log_temperature"):
+                getattr(module, name).copy_(torch.tensor(prepared[name]))
         return module
 
     def adapt(self, module: nn.Module, support: Rows) -> Prototypes:  # noqa: D102
