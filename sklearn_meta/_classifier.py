@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from sklearn.base import ClassifierMixin, TransformerMixin
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from scipy import sparse
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import (
+    check_classification_targets,
+    type_of_target,
+    unique_labels,
+)
 from sklearn.utils.validation import check_array, column_or_1d
 
-from sklearn_meta._estimator import EncodedTargets, MetaEstimator, Targets
+from sklearn_meta._estimator import MetaEstimator
 from sklearn_meta._shared_classes import classes_are_shared
+from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta.tasks import Task
 
 
-class MetaClassifier(TransformerMixin, ClassifierMixin, MetaEstimator):
+class MetaClassifier(ClassifierMixin, MetaEstimator):
     """Classifier that learns across tasks and adapts to a new one from few rows.
 
     ``fit_tasks`` meta-trains on many small data sets; ``adapt`` returns an ordinary fitted
@@ -105,6 +111,9 @@ class MetaClassifier(TransformerMixin, ClassifierMixin, MetaEstimator):
     """
 
     _meta_parameters = (*MetaEstimator._meta_parameters, "shared_classes")
+    _private_attributes = (*MetaEstimator._private_attributes, "_is_multilabel", "_known")
+    _estimator_type_of_prior = "classifier"
+    _default_learner = "bayesian_logistic"
 
     def __init__(
         self,
@@ -179,7 +188,7 @@ class MetaClassifier(TransformerMixin, ClassifierMixin, MetaEstimator):
         ValueError
             If the data do not fit the prior.
         """
-        return self._with_prior(self._own_prior_or_raise())._adapt_to(X, y, classes)
+        return self._copy(self._prior_or_raise())._fit(X, y, classes)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels.
@@ -224,16 +233,12 @@ class MetaClassifier(TransformerMixin, ClassifierMixin, MetaEstimator):
         p = self.predict_proba(X)
         return np.log(np.maximum(p, np.finfo(p.dtype).tiny))
 
-    @property
-    def _estimator_type_of_prior(self) -> str:
-        return "classifier"
-
-    def _default_learner(self, y: Any) -> str:
-        return "bayesian_logistic"
-
     def _check_targets(self, y: Any) -> np.ndarray:
-        if np.shape(y) and len(y) == 0:
-            return np.asarray(y)
+        if sparse.issparse(y):
+            raise TypeError("y is sparse, expected a dense array; pass y.toarray().")
+        labels = np.asarray(y)
+        if labels.ndim == 1 and labels.dtype.kind in "biuUS":
+            return labels
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
             return check_array(y, dtype=np.int64, input_name="y")
@@ -245,13 +250,18 @@ class MetaClassifier(TransformerMixin, ClassifierMixin, MetaEstimator):
             )
         return column_or_1d(y, warn=True)
 
-    def _learn_targets(self, tasks: list[Task], x: np.ndarray, offsets: np.ndarray) -> Targets:
-        ys = []
+    def _checked_targets(self, tasks: list[Task]) -> list[np.ndarray]:
+        """Targets of many tasks; a fault is reported with the name of its task."""
+        checked = []
         for task in tasks:
             try:
-                ys.append(self._check_targets(task.y))
+                checked.append(self._check_targets(task.y))
             except ValueError as error:
                 raise ValueError(f"tasks: task {task.name!r}: {error}") from error
+        return checked
+
+    def _learn_targets(self, tasks: list[Task], x: np.ndarray, offsets: np.ndarray) -> Targets:
+        ys = self._checked_targets(tasks)
         # Zeros and ones in two columns and more are label sets, even where each task has one row.
         if ys[0].ndim == 2:
             return self._learn_label_sets(ys)
@@ -317,6 +327,15 @@ class MetaClassifier(TransformerMixin, ClassifierMixin, MetaEstimator):
             return EncodedTargets(positions[codes], attributes=attributes)
         return EncodedTargets(codes, ways=len(labels), attributes=attributes)
 
+    def _encode_supports(self, model: Any, tasks: list[Task], classes: Any) -> list[EncodedTargets]:
+        encoded = []
+        for task, y in zip(tasks, self._checked_targets(tasks), strict=True):
+            try:
+                encoded.append(self._encode_support(model, y, classes))
+            except ValueError as error:
+                raise ValueError(f"tasks: task {task.name!r}: {error}") from error
+        return encoded
+
     def _encode_label_sets(self, model: Any, y: np.ndarray, multilabel: bool) -> EncodedTargets:
         n_labels = model.signature.n_outputs
         if len(y) == 0:
@@ -335,24 +354,24 @@ class MetaClassifier(TransformerMixin, ClassifierMixin, MetaEstimator):
         model = self._adapted.model
         if self._is_multilabel:
             return self._encode_label_sets(model, y, True)
-        foreign = np.setdiff1d(
-            y if classes is None else _union(np.unique(y), classes), self.classes_
-        )
+        labels = np.unique(y) if classes is None else _union(np.unique(y), classes)
+        both = unique_labels(labels, self.classes_) if len(labels) else self.classes_
+        foreign = np.setdiff1d(both, self.classes_)
         if len(foreign):
             raise ValueError(
-                f"y or classes holds {foreign[:5].tolist()}, which the first rows did not announce: "
-                "pass all labels that may come as classes= in the first call."
+                f"y or classes holds {foreign[:5].tolist()}, which the first rows did not "
+                "announce: pass all labels that may come as classes= in the first call."
             )
         codes = np.searchsorted(self.classes_, y)
+        attributes = {
+            name: getattr(self, name) for name in ("classes_", "_is_multilabel", "_known")
+        }
         if self._known is None:
-            return EncodedTargets(codes, ways=len(self.classes_))
-        return EncodedTargets(self._known[codes])
+            return EncodedTargets(codes, len(self.classes_), attributes)
+        return EncodedTargets(self._known[codes], None, attributes)
 
     def _classes_of_table(self, y: np.ndarray) -> Any:
         return None if y.ndim == 2 else np.unique(y)
-
-    def _fitted_targets(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("classes_", "_is_multilabel", "_known")}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -385,4 +404,4 @@ def _known_codes(tasks: list[Task], classes: np.ndarray) -> np.ndarray:
 
 def _union(labels: np.ndarray, classes: Any) -> np.ndarray:
     classes = np.unique(column_or_1d(classes))
-    return np.unique(np.concatenate([labels, classes])) if len(labels) else classes
+    return unique_labels(labels, classes) if len(labels) else classes

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_meta._checks import check_use_prior, warn_of_names
+from sklearn_meta._model import Adapted
+from sklearn_meta._novelty import novelty
+from sklearn_meta._targets import EncodedTargets
 from sklearn_meta.tasks import check_tasks
 
 if TYPE_CHECKING:
     from sklearn_meta._estimator import MetaEstimator
+    from sklearn_meta._model import Model
 
 MAX_PADDED_ROWS = 8192  # of a batch: bounds the memory
 
@@ -20,38 +26,54 @@ def adapt_many(base: MetaEstimator, tasks: Any, classes: Any = None) -> dict[str
     Parameters
     ----------
     base : MetaEstimator
-        With the parameter ``prior`` set to a `Prior`.
+        Not fitted, with the parameter ``prior`` set to a `Prior`.
     tasks : sequence or mapping of tasks
     classes : array-like, default=None
         Classifiers: labels that may occur in every task.
     """
-    checked = check_tasks(tasks, min_tasks=1, same_columns=True)
-    model = base._model_for(None, None)
-    names = [task.name for task in checked]
-    z, offsets = model.encoder.transform_many(
-        [task.X for task in checked], names=names, estimator_name=type(base).__name__
+    owner, use_prior = type(base).__name__, check_use_prior(base.use_prior)
+    model = base._model_of(base.prior)
+    checked = check_tasks(
+        tasks, min_tasks=1, y_numeric=base._estimator_type_of_prior == "regressor"
     )
-    encoded = []
-    for task in checked:
-        try:
-            y = base._check_targets(task.y)
-            encoded.append(base._encode_support(model, y, classes))
-        except ValueError as error:
-            raise ValueError(f"tasks: task {task.name!r}: {error}") from error
-    counts = np.diff(offsets)
-    use_prior = base._checked_use_prior()
-    estimators: dict[int, MetaEstimator] = {}
-    for batch in _batches(counts, [e.ways is None for e in encoded]):
-        xs = [z[offsets[t] : offsets[t + 1]] for t in batch]
-        ways = None if encoded[batch[0]].ways is None else [encoded[t].ways for t in batch]
-        support = model.support(xs, [encoded[t].y for t in batch], ways)
+    names = [task.name for task in checked]
+    warn_of_names(owner, model.encoder, checked[0].X)
+    z, offsets = model.encoder.transform_many(
+        [task.X for task in checked], names=names, estimator_name=owner
+    )
+    encoded = base._encode_supports(model, checked, classes)
+    novel, messages = _novelties(model, z, offsets, encoded)
+    if messages:
+        t = min(messages)
+        others = f"; so do {len(messages) - 1} other tasks" if len(messages) > 1 else ""
+        warnings.warn(f"Task {names[t]!r}{others}: {messages[t]}", UserWarning, stacklevel=3)
+    fitted: dict[int, MetaEstimator] = {}
+    for batch in _batches(np.diff(offsets), [one.ways is None for one in encoded]):
+        support = model.support(
+            [z[offsets[t] : offsets[t + 1]] for t in batch],
+            [encoded[t].y for t in batch],
+            None if encoded[batch[0]].ways is None else [encoded[t].ways for t in batch],
+        )
         adapted = model.adapt(support, use_prior)
         for i, t in enumerate(batch):
-            one = base._with_prior(base.prior)
-            one._set_adapted(adapted.take(i), encoded[t].attributes)
-            one._describe(xs[i], encoded[t].y)
-            estimators[t] = one
-    return {names[t]: estimators[t] for t in range(len(checked))}
+            one = Adapted(base.prior, model, adapted, i)
+            fitted[t] = base._copy()
+            fitted[t]._become(base._fitted(one, encoded[t].attributes, novel[t]))
+    return {name: fitted[t] for t, name in enumerate(names)}
+
+
+def _novelties(
+    model: Model, z: np.ndarray, offsets: np.ndarray, encoded: list[EncodedTargets]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Novelty (n_tasks,) and what to warn of, tasks of one size at once."""
+    counts = np.diff(offsets)
+    values, messages = np.zeros(len(counts)), {}
+    for count in np.unique(counts):
+        tasks = np.flatnonzero(counts == count)
+        rows = z[offsets[tasks, None] + np.arange(count)]
+        values[tasks], texts = novelty(model, rows, np.stack([encoded[t].y for t in tasks]))
+        messages |= {int(t): text for t, text in zip(tasks, texts, strict=True) if text}
+    return values, messages
 
 
 def _batches(counts: np.ndarray, shared: list[bool]) -> list[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import threading
 import weakref
 from collections.abc import Callable
@@ -22,7 +23,6 @@ from sklearn_meta.preprocessing import TableEncoder, TargetScaler
 from sklearn_meta.tasks._episodes import Rows, pad_rows
 
 ROWS_AT_ONCE = 4096
-TASKS_AT_ONCE = 512
 # Log odds of the prior against the support alone before the support is seen. High: a few rows with
 # heavy tails must not speak against a prior that is right; a prior that is wrong loses far more.
 PRIOR_LOG_ODDS = 7.0
@@ -58,14 +58,25 @@ class Model:
     ----------
     prior : Prior
     device : torch.device
+
+    Attributes
+    ----------
+    is_prior : bool
+        Whether anything was learned across tasks.
+    classes : list or None
+        Labels that mean the same in every task.
+    target_reach : ndarray of shape (n_targets,) or None
+        Largest distance of a meta-training task's median target from 0, scaled.
     """
 
     def __init__(self, prior: Prior, device: torch.device):
-        self.prior, self.device = prior, device
+        # The prior itself is not kept: models are cached for as long as their prior lives.
+        self.device, self.is_prior = device, bool(prior.weights)
         self.dtype = torch.float32 if device.type == "mps" else torch.float64
         signature = prior.signature
         self.classes = signature.pop("classes", None)
-        self.target_reach = signature.pop("target_reach", None)
+        reach = signature.pop("target_reach", None)
+        self.target_reach = None if reach is None else np.array(reach)
         self.signature = Signature(**{**signature, "hidden": tuple(signature["hidden"])})
         config = prior.learner_config
         self.learner = get_learner(config["name"], config["params"])
@@ -78,15 +89,9 @@ class Model:
         if prior.target is not None:
             self.scaler = TargetScaler.from_dict(prior.target, prior.target_arrays)
 
-    @property
-    def is_prior(self) -> bool:
-        """Whether anything was learned across tasks."""
-        return not isinstance(self.learner, SupportOnly)
-
     def rows(self, x: np.ndarray) -> Tensor:
         """Encoded rows (..., n, n_inputs) as the learner takes them."""
-        tensor = torch.from_numpy(np.ascontiguousarray(x)).to(self.device, self.dtype)
-        return tensor
+        return torch.from_numpy(np.ascontiguousarray(x)).to(self.device, self.dtype)
 
     def support(self, xs: list[np.ndarray], ys: list[np.ndarray], ways: Any = None) -> Rows:
         """Support of one task or more from encoded rows and targets."""
@@ -99,32 +104,39 @@ class Model:
             ways = torch.from_numpy(np.atleast_1d(ways))
         return dataclasses.replace(support, ways=ways).to(self.device, self.dtype)
 
-    def adapt(self, support: Rows, use_prior: Any) -> Adapted:
-        """Adapt to a batch of supports; see `Adapted`."""
+    def adapt(self, support: Rows, use_prior: Any) -> AdaptedBatch:
+        """Adapt to a batch of supports.
+
+        Parameters
+        ----------
+        support : Rows
+        use_prior : "auto", True or float
+            Weight of the prior against a model of the support alone.
+        """
         with torch.inference_mode():
             if support.ways is not None and self.signature.shared_classes:
                 # Labels that this prior has never met: it has nothing to say about them.
                 alone = self.alone.adapt(self.alone_module, support)
-                return Adapted(self, None, alone, torch.zeros(support.n_tasks))
+                return AdaptedBatch(None, alone, torch.zeros(support.n_tasks))
             inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
             state = self.learner.adapt(self.module, inputs)
             if not self.is_prior or use_prior is True:
-                return Adapted(self, state, None, torch.ones(support.n_tasks))
+                return AdaptedBatch(state, None, torch.ones(support.n_tasks))
             alone = self.alone.adapt(self.alone_module, support)
-            return Adapted(self, state, alone, self._weight(state, alone, use_prior))
+            return AdaptedBatch(state, alone, self._weight(state, alone, use_prior))
 
-    def update(self, adapted: Adapted, support: Rows, use_prior: Any) -> Adapted:
+    def update(self, batch: AdaptedBatch, support: Rows, use_prior: Any) -> AdaptedBatch:
         """Take more rows into what was adapted."""
+        state, alone, weight = batch.state, batch.alone, batch.weight
         with torch.inference_mode():
-            if adapted.state is None:
-                alone = self.alone.update(self.alone_module, adapted.alone, support)
-                return Adapted(self, None, alone, adapted.weight)
-            inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
-            state = self.learner.update(self.module, adapted.state, inputs)
-            if adapted.alone is None:
-                return Adapted(self, state, None, adapted.weight)
-            alone = self.alone.update(self.alone_module, adapted.alone, support)
-            return Adapted(self, state, alone, self._weight(state, alone, use_prior))
+            if state is not None:
+                inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
+                state = self.learner.update(self.module, state, inputs)
+            if alone is not None:
+                alone = self.alone.update(self.alone_module, alone, support)
+            if state is not None and alone is not None:
+                weight = self._weight(state, alone, use_prior)
+            return AdaptedBatch(state, alone, weight)
 
     def _weight(self, state: Any, alone: Any, use_prior: Any) -> Tensor:
         """Weight (T,) of the prior against the support alone."""
@@ -148,30 +160,62 @@ def ready(prior: Prior, device: torch.device) -> Model:
         return models[str(device)]
 
 
-class Adapted:
-    """What adaptation learned about a batch of tasks: one estimator holds one task of it.
+@dataclasses.dataclass(frozen=True, eq=False, slots=True)
+class AdaptedBatch:
+    """What adaptation learned about a batch of tasks.
 
-    Predictions mix those of the prior, with ``weight``, and those of a model of the support alone.
-
-    Parameters
+    Attributes
     ----------
-    model : Model
     state : state of the learner, or None
         None if only the support is used.
     alone : state of `SupportOnly`, or None
         None if only the prior is used.
     weight : Tensor of shape (T,)
-        Of the prior.
+        Of the prior against the support alone.
     """
 
-    def __init__(self, model: Model, state: Any, alone: Any, weight: Tensor):
-        self.model, self.state, self.alone, self.weight = model, state, alone, weight
+    state: Any
+    alone: Any
+    weight: Tensor
 
-    def take(self, task: int) -> Adapted:
-        """Return one task of the batch."""
-        one = slice(task, task + 1)
-        state, alone = (None if s is None else take(s, one) for s in (self.state, self.alone))
-        return Adapted(self.model, state, alone, self.weight[one])
+    def take(self, tasks: slice) -> AdaptedBatch:
+        """Return some tasks of the batch; tensors are views."""
+        parts = (None if s is None else take(s, tasks) for s in (self.state, self.alone))
+        return AdaptedBatch(*parts, self.weight[tasks])
+
+
+class Adapted:
+    """What adaptation learned about one task: what a fitted estimator holds.
+
+    Predictions mix those of the prior and those of a model of the support alone.
+
+    Parameters
+    ----------
+    prior : Prior
+    model : Model
+        Of the prior.
+    batch : AdaptedBatch
+    task : int, default=0
+        Position in the batch; it is cut out when it is first needed.
+    """
+
+    def __init__(self, prior: Prior, model: Model, batch: AdaptedBatch, task: int = 0):
+        self.prior, self.model = prior, model
+        self._batch, self._task = batch, task
+
+    @functools.cached_property
+    def own(self) -> AdaptedBatch:
+        """The batch of this one task."""
+        return self._batch.take(slice(self._task, self._task + 1))
+
+    @property
+    def weight(self) -> float:
+        """Weight of the prior against the support alone."""
+        return float(self._batch.weight[self._task])
+
+    def update(self, support: Rows, use_prior: Any) -> Adapted:
+        """Return what is learned with more rows."""
+        return Adapted(self.prior, self.model, self.model.update(self.own, support, use_prior))
 
     def moments(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and variance, each (n, k), of the scaled target at encoded rows (n, n_inputs)."""
@@ -198,7 +242,7 @@ class Adapted:
         return np.concatenate([part[0].cpu().numpy() for part in parts])
 
     def samples(self, x: np.ndarray, n_samples: int, generator: torch.Generator) -> np.ndarray:
-        """Draws (n_samples, n, k) of the scaled target at encoded rows, from the prior's posterior."""
+        """Draws (n_samples, n, k) of the scaled target at encoded rows."""
         learner, module, state = self._main()
         with torch.inference_mode():
             rows = learner.inputs(module, self.model.rows(x[None]))
@@ -211,8 +255,8 @@ class Adapted:
         sides = []
         with torch.inference_mode():
             for learner, module, state in (
-                (model.learner, model.module, self.state),
-                (model.alone, model.alone_module, self.alone),
+                (model.learner, model.module, self.own.state),
+                (model.alone, model.alone_module, self.own.alone),
             ):
                 if state is not None:
                     parts = [
@@ -220,29 +264,27 @@ class Adapted:
                         for rows in self._parts(x)
                     ]
                     sides.append(torch.cat(parts, -2).cpu().numpy())
-        return sides[0], sides[-1], float(self.weight[0])
+        return sides[0], sides[-1], self.weight
 
     def _main(self) -> tuple:
         """Learner, module and state that speak for this task where only one can."""
         model = self.model
-        if self.state is None:
-            return model.alone, model.alone_module, self.alone
-        return model.learner, model.module, self.state
+        if self.own.state is None:
+            return model.alone, model.alone_module, self.own.alone
+        return model.learner, model.module, self.own.state
 
     def _parts(self, x: np.ndarray) -> list[Tensor]:
         return list(self.model.rows(x[None]).split(ROWS_AT_ONCE, dim=1))
 
     def __getstate__(self) -> dict[str, Any]:
         """Plain arrays on the CPU, so that pickles work across devices."""
-        to_numpy = lambda tensor: tensor.detach().cpu().numpy().copy()  # noqa: E731
+        own = self.own
         return {
-            "prior": self.model.prior,
+            "prior": self.prior,
             "device": str(self.model.device),
-            **{
-                name: None if state is None else map_tensors(state, to_numpy)
-                for name, state in (("state", self.state), ("alone", self.alone))
-            },
-            "weight": to_numpy(self.weight),
+            "state": None if own.state is None else map_tensors(own.state, _to_numpy),
+            "alone": None if own.alone is None else map_tensors(own.alone, _to_numpy),
+            "weight": _to_numpy(own.weight),
         }
 
     def __setstate__(self, pickled: dict[str, Any]) -> None:
@@ -251,14 +293,20 @@ class Adapted:
             device = resolve_device(pickled["device"])
         except ValueError:
             device = torch.device("cpu")
-        self.model = ready(pickled["prior"], device)
+        model = ready(pickled["prior"], device)
 
         def to_device(array: np.ndarray) -> Tensor:
             tensor = torch.from_numpy(array)
-            floating = self.model.dtype if tensor.is_floating_point() else None
+            floating = model.dtype if tensor.is_floating_point() else None
             return tensor.to(device=device, dtype=floating)
 
-        for name in ("state", "alone"):
-            state = pickled[name]
-            setattr(self, name, None if state is None else map_tensors(state, to_device))
-        self.weight = torch.from_numpy(pickled["weight"])
+        parts = (
+            None if pickled[name] is None else map_tensors(pickled[name], to_device)
+            for name in ("state", "alone")
+        )
+        batch = AdaptedBatch(*parts, torch.from_numpy(pickled["weight"]))
+        self.__init__(pickled["prior"], model, batch)
+
+
+def _to_numpy(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().copy()

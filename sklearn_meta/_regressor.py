@@ -6,16 +6,18 @@ import warnings
 from typing import Any
 
 import numpy as np
-from sklearn.base import RegressorMixin, TransformerMixin
+from sklearn.base import RegressorMixin
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_array
 
-from sklearn_meta._estimator import EncodedTargets, MetaEstimator, Targets
+from sklearn_meta._estimator import MetaEstimator
+from sklearn_meta._learn_prior import generator_of
+from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta.preprocessing import TargetScaler
 from sklearn_meta.tasks import Task
 
 
-class MetaRegressor(TransformerMixin, RegressorMixin, MetaEstimator):
+class MetaRegressor(RegressorMixin, MetaEstimator):
     """Regressor that learns across tasks and adapts to a new one from few rows.
 
     ``fit_tasks`` meta-trains on many small data sets; ``adapt`` returns an ordinary fitted
@@ -98,6 +100,10 @@ class MetaRegressor(TransformerMixin, RegressorMixin, MetaEstimator):
     >>> meta.adapt(X, y).predict([[1.0]]).shape
     (1,)
     """
+
+    _private_attributes = (*MetaEstimator._private_attributes, "_n_targets")
+    _estimator_type_of_prior = "regressor"
+    _default_learner = "bayesian_linear"
 
     def __init__(
         self,
@@ -182,9 +188,7 @@ class MetaRegressor(TransformerMixin, RegressorMixin, MetaEstimator):
         """
         import torch
 
-        if isinstance(random_state, np.random.RandomState):
-            random_state = random_state.randint(2**31)
-        seed = int(np.random.default_rng(random_state).integers(2**63))
+        seed = int(generator_of(random_state).integers(2**63))
 
         def draw(one: MetaRegressor, z: np.ndarray) -> np.ndarray:
             model = one._adapted.model
@@ -194,13 +198,6 @@ class MetaRegressor(TransformerMixin, RegressorMixin, MetaEstimator):
             return samples[:, 0] if one._n_targets == 1 else samples
 
         return self._on_rows(X, draw)
-
-    @property
-    def _estimator_type_of_prior(self) -> str:
-        return "regressor"
-
-    def _default_learner(self, y: Any) -> str:
-        return "bayesian_linear"
 
     def _check_targets(self, y: Any) -> np.ndarray:
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y", ensure_min_samples=0)
@@ -243,8 +240,6 @@ class MetaRegressor(TransformerMixin, RegressorMixin, MetaEstimator):
             raise ValueError("classes has no meaning for a regressor; leave it out.")
         y = _columns(y)
         n_targets = model.signature.n_outputs
-        if len(y) == 0:
-            y = np.zeros((0, n_targets))
         if y.shape[1] != n_targets:
             raise ValueError(
                 f"y has {y.shape[1]} target(s), but the prior was meta-trained with {n_targets}."
@@ -252,17 +247,14 @@ class MetaRegressor(TransformerMixin, RegressorMixin, MetaEstimator):
         attributes = {"_n_targets": n_targets}
         return EncodedTargets(model.scaler.transform(y), attributes=attributes)
 
+    def _encode_supports(self, model: Any, tasks: list[Task], classes: Any) -> list[EncodedTargets]:
+        joined = np.concatenate([_columns(task.y) for task in tasks])
+        both = self._encode_support(model, joined, classes)
+        ends = np.cumsum([len(task.y) for task in tasks])[:-1]
+        return [EncodedTargets(y, None, both.attributes) for y in np.split(both.y, ends)]
+
     def _encode_more(self, y: np.ndarray, classes: Any) -> EncodedTargets:
         return self._encode_support(self._adapted.model, y, classes)
-
-    def _fitted_targets(self) -> dict[str, Any]:
-        return {"_n_targets": self._n_targets}
-
-    def _target_novelty(self, model: Any, target: np.ndarray) -> float:
-        if not len(target):
-            return 0.0
-        far = np.abs(np.median(target, axis=0)) / np.maximum(model.target_reach, 1.0)
-        return float(far.max())
 
 
 def _columns(y: np.ndarray) -> np.ndarray:

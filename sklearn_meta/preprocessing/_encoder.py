@@ -172,12 +172,12 @@ class TableEncoder(BaseEstimator):
 
         Parameters
         ----------
-        Z : ndarray of shape (n_rows, d)
-            Encoded rows of one task.
+        Z : ndarray of shape (..., n_rows, d)
+            Encoded rows of one task, or of many tasks of one size.
 
         Returns
         -------
-        ndarray of shape (d,), float64
+        ndarray of shape (..., d), float64
             Distance of the median row from the typical task, over the distance that a task with
             as many rows has typically. Values of about 1 are usual; values far above that say
             that the column is in other units. One-hot columns, indicators and other columns of

@@ -53,8 +53,8 @@ def column_novelty(
 
     Parameters
     ----------
-    Z : ndarray of shape (n_rows, d)
-        Encoded rows of one task.
+    Z : ndarray of shape (..., n_rows, d)
+        Encoded rows of one task, or of many tasks of one size.
     low, high : ndarray of shape (d,)
         Where low < high the column has these two values, and anything between is not novel.
     center, between, within : ndarray of shape (d,)
@@ -62,14 +62,15 @@ def column_novelty(
 
     Returns
     -------
-    ndarray of shape (d,), float64
+    ndarray of shape (..., d), float64
     """
-    if len(Z) == 0:
-        return np.zeros(len(center))
-    median = np.median(np.asarray(Z, dtype=np.float64), axis=0)
+    n_rows = Z.shape[-2]
+    if n_rows == 0:
+        return np.zeros((*Z.shape[:-2], len(center)))
+    median = np.median(np.asarray(Z, dtype=np.float64), axis=-2)
     two_valued = low < high
     low, high = np.where(two_valued, low, center), np.where(two_valued, high, center)
     far = np.maximum(low - median, median - high)
     far = np.where(far > ROUNDING, far, 0.0)
-    spread = np.sqrt(between**2 + within**2 / len(Z))
+    spread = np.sqrt(between**2 + within**2 / n_rows)
     return far / np.maximum(spread, SPREAD_FLOOR)

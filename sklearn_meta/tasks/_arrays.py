@@ -13,6 +13,8 @@ from scipy import sparse
 
 def is_dataframe(X: Any) -> bool:
     """Tell whether ``X`` is a pandas or polars DataFrame, without importing either."""
+    if isinstance(X, np.ndarray):
+        return False
     # Asked of the class: `columns` of a polars LazyFrame is a property that would run the query.
     return all(hasattr(type(X), attribute) for attribute in ("columns", "dtypes", "shape"))
 

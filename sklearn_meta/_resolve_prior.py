@@ -1,0 +1,122 @@
+"""Which prior an estimator adapts from, and whether its parameters agree with it."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from sklearn_meta._prior import Prior
+
+PRIORS_KEPT = 16  # loaded files, so that a loop over `adapt` reads its prior once
+
+
+def load_prior(prior: Any) -> Prior:
+    """Prior from a `Prior`, the path of a saved one, or a meta-trained estimator.
+
+    Raises
+    ------
+    ValueError, TypeError, FileNotFoundError
+        If it is none of these; the message says what came.
+    """
+    if isinstance(prior, Prior):
+        return prior
+    if isinstance(prior, (str, os.PathLike)):
+        return _load_file(prior)
+    if isinstance(prior, BaseEstimator) and hasattr(prior, "fit_tasks"):
+        if hasattr(prior, "prior_"):
+            return prior.prior_
+        if prior.prior is not None:
+            return load_prior(prior.prior)
+        raise ValueError(
+            f"prior is a {type(prior).__name__} that has no prior: it was not meta-trained. Call "
+            "its fit_tasks first and pass meta.prior_."
+        )
+    raise TypeError(
+        f"prior is of type {type(prior).__name__}, expected a Prior, the path of a saved one, or "
+        "a meta-trained estimator."
+    )
+
+
+def check_prior_serves(prior: Prior, estimator_type: str, owner: str) -> None:
+    """Raise ValueError if a prior is one of another kind of estimator."""
+    if prior.estimator_type != estimator_type:
+        raise ValueError(
+            f"prior is one of a {prior.estimator_type}, expected one of a {estimator_type}; "
+            f"{owner} cannot use it."
+        )
+
+
+def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
+    """Raise where a meta-parameter, which only meta-training uses, was set after it.
+
+    Parameters
+    ----------
+    given : mapping of str to value
+        Meta-parameters of the estimator; "auto" agrees with everything.
+    prior : Prior
+
+    Raises
+    ------
+    ValueError
+        If one differs from that of the prior.
+    """
+    given = {name: value for name, value in given.items() if not _is_auto(value)}
+    trained = prior.meta.get("meta_parameters", {}) if given else {}
+    for name, value in given.items():
+        if name not in trained or _agrees(name, value, trained[name]):
+            continue
+        raise ValueError(
+            f"{name}={value!r} has no effect: the prior was meta-trained with "
+            f"{name}={_shown(trained[name])}, and fit and adapt only adapt it. Leave it at 'auto', "
+            "or call fit_tasks to meta-train anew; to search over it, use "
+            "sklearn_meta.model_selection.TaskEstimator."
+        )
+
+
+def described(value: Any) -> Any:
+    """Return the value of a parameter as JSON has it."""
+    if isinstance(value, BaseEstimator):
+        params = {name: described(v) for name, v in value.get_params(deep=False).items()}
+        return {"name": type(value).__name__, "params": params}
+    if isinstance(value, (tuple, list)):
+        return [described(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _agrees(name: str, value: Any, trained: Any) -> bool:
+    if name == "learner" and isinstance(value, str):
+        from sklearn_meta.learners import get_learner
+
+        value = get_learner(value)
+    value = described(value)
+    # One number of shots is a range of one.
+    return value == trained or (name == "shots" and [value, value] == trained)
+
+
+def _is_auto(value: Any) -> bool:
+    return isinstance(value, str) and value == "auto"
+
+
+def _shown(trained: Any) -> str:
+    if not isinstance(trained, dict):
+        return repr(trained)
+    params = ", ".join(f"{name}={value!r}" for name, value in trained["params"].items())
+    return f"{trained['name']}({params})"
+
+
+def _load_file(path: str | os.PathLike) -> Prior:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return Prior.load(path)  # which says what is wrong
+    return _load_version(os.path.abspath(path), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=PRIORS_KEPT)
+def _load_version(path: str, modified: int, size: int) -> Prior:
+    return Prior.load(path)
