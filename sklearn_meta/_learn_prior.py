@@ -85,7 +85,10 @@ def learn_prior(
     )
     store = TaskStore(x, targets.y, offsets, [task.name for task in tasks], targets.ways)
     given = {name: getattr(estimator, name) for name in TRAINING_PARAMETERS}
-    config = resolve(TrainingConfig(**given), store, learner.defaults)
+    defaults = learner.defaults(signature)
+    if validation_tasks is not None:
+        defaults["early_stopping"] = True  # they were given to be judged on
+    config = resolve(TrainingConfig(**given), store, defaults)
     validation_store = None
     if validation_tasks is not None:
         held_out = _checked(estimator, validation_tasks, "validation_tasks", 1)

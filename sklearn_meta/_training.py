@@ -102,7 +102,7 @@ def meta_train(
     UserWarning
         If it was interrupted from the keyboard; the best weights so far are kept.
     """
-    config = resolve(config, store, learner.defaults)
+    config = resolve(config, store)
     if validation_store is not None and not config.early_stopping:
         raise ValueError(
             "Validation tasks are of no use with early_stopping=False: leave one of them out."

@@ -80,7 +80,7 @@ def train(learner=None, module=None, store=None, seed=0, **options):
         name: options.pop(name) for name in list(options) if name in TrainingConfig.__annotations__
     }
     module = linear() if module is None else module
-    history = meta_train(
+    _, history = meta_train(
         Pooled() if learner is None else learner,
         module,
         make_store() if store is None else store,
@@ -403,7 +403,7 @@ def test_decay_begins_early_enough_to_end_in_time(iteration, seconds, decay_leng
 
 
 def test_small_gains_add_up_to_an_improvement():
-    progress = Progress([], [np.inf], [np.inf])
+    progress = Progress([], [np.inf])
     counts = []
     for score in (1.0, 0.96, 0.92, 0.88, 0.95):
         progress.judge([score], tol=0.1)

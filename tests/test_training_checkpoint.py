@@ -51,7 +51,7 @@ def make_store(seed=0):
 
 def train(path, crash_at=None, seed=0, store=None, **options):
     module = Line()
-    history = meta_train(
+    _, history = meta_train(
         Pooled(crash_at),
         module,
         make_store() if store is None else store,

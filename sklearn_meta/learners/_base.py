@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -63,11 +62,12 @@ class Learner(BaseEstimator):
     #: Kinds of task that the learner serves.
     kinds: tuple[str, ...] = ("regression", "classification", "multilabel")
 
-    #: Parameters of meta-training that suit the learner better than the common defaults.
-    defaults: Mapping[str, Any] = MappingProxyType({})
-
     #: True if members hold out their own folds of the tasks: the loop then needs to hold out none.
     cross_fitted: bool = False
+
+    def defaults(self, signature: Signature) -> dict[str, Any]:
+        """Parameters of meta-training that suit the learner better than the common defaults."""
+        return {}
 
     def prepare(
         self, store: TaskStore, signature: Signature, rng: np.random.Generator

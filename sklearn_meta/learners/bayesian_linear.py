@@ -44,6 +44,8 @@ class BayesianLinearModule(Heads):
     def __init__(self, n_targets: int, **heads):
         super().__init__(**heads)
         n_heads, n_features = self.mask.shape
+        with torch.no_grad():
+            self.factor /= math.sqrt(self.n_inputs)
         self.log_noise = nn.Parameter(torch.full((n_heads,), -1.0))
         self.log_dof = nn.Parameter(torch.full((n_heads,), math.log(8.0)))
         self.noise_slope = nn.Parameter(torch.zeros(n_heads, n_features))
@@ -51,6 +53,14 @@ class BayesianLinearModule(Heads):
         self.log_output_scale = nn.Parameter(
             torch.zeros(n_heads, n_targets), requires_grad=n_targets > 1
         )
+
+    def _start_scale(self) -> Tensor:
+        """Functions that vary by about 0.2 beforehand, however many the columns."""
+        scale = torch.full(self.mask.shape, -1.5)
+        scale[:, 0] = -1.0
+        scale[:, 1 : 1 + self.n_inputs] -= 0.5 * math.log(self.n_inputs)
+        scale[:, scale.shape[1] - self.n_learned :] = -2.0
+        return scale
 
     @property
     def dof(self) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -162,10 +161,6 @@ class BayesianLogistic(HeadLearner):
 
     kinds = ("classification", "multilabel")
 
-    # Measured on panels: priors this weak on meta-parameters, trained this long on all tasks,
-    # foresee new tasks better than heads that stop by the few tasks that could be held out.
-    defaults = MappingProxyType({"early_stopping": False, "max_iter": 400})
-
     def __init__(
         self,
         heads: tuple[str, ...] = ("tree", "tree_linear", "tree_deep", "tree_fourier"),
@@ -174,6 +169,13 @@ class BayesianLogistic(HeadLearner):
     ):
         super().__init__(heads, n_members)
         self.anonymous_heads = anonymous_heads
+
+    def defaults(self, signature: Signature) -> dict[str, Any]:  # noqa: D102
+        if not signature.shared_classes:
+            return {}
+        # Measured on panels: under weak priors on the meta-parameters, training this long on all
+        # tasks foresees new ones better than stopping by the few that could be held out.
+        return {"early_stopping": False, "max_iter": 400}
 
     def make_module(self, signature: Signature, **heads: Any) -> BayesianLogisticModule:  # noqa: D102
         n_classes = signature.n_outputs if signature.shared_classes else 0
