@@ -16,7 +16,7 @@ from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.learners._class_metric import class_metric
 from sklearn_meta.networks import MLP
 from sklearn_meta.tasks import TaskStore
-from sklearn_meta.tasks._episodes import Rows
+from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
 NETWORK_SCALE = 0.1  # of the network's columns at the start, beside the linear ones
 PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
@@ -31,7 +31,7 @@ class PrototypicalModule(nn.Module):
     ----------
     signature : Signature
     n_directions : int
-        Width of the linear part of the embedding.
+        Width of the linear part of the embedding; the directions are fixed, their scales learned.
     generator : torch.Generator
     """
 
@@ -59,12 +59,12 @@ class PrototypicalModule(nn.Module):
         own = {id(p) for p in network}
         others = [p for p in self.parameters() if id(p) not in own]
         return [
-            {"params": network, "lr": 0.0, "weight_decay": weight_decay},
+            {"params": network, "lr": 0.2 * learning_rate, "weight_decay": weight_decay},
             {"params": others, "lr": learning_rate, "weight_decay": 0.0},
         ]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Embed rows (..., n_inputs) -> (..., E): linear directions, then the network's."""
+        """Embed rows (..., n_inputs) -> (..., E): scaled directions, then the network's."""
         return torch.cat([x @ self.directions * self.log_scale.exp(), self.network(x)], -1)
 
     def prototypes(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,8 +139,9 @@ class Prototypes:
 class PrototypicalNetwork(Learner):
     """Prototypical network: a row belongs to the class whose mean is nearest in the embedding.
 
-    The embedding is linear in the encoded row beside a network of it. At the start it is that of
-    linear discriminant analysis within tasks, and meta-training improves on it. Prototypes are
+    The embedding is the encoded row in a metric, beside a network of the row. The metric starts as
+    linear discriminants where classes mean the same in every task, else with every column weighed
+    by how much of it differs between classes. Prototypes are
     class means, shrunken by a meta-learned hierarchical normal model: towards the mean of the
     support and, where labels mean the same in every task, towards the prototype of the class among
     all tasks. A class of few rows is known less well than one of many, and probabilities say so;
@@ -222,12 +223,40 @@ class PrototypicalNetwork(Learner):
         middle = (mean * known[..., None]).sum(1, keepdim=True) / known.sum(1)[:, None, None]
         return module.embed(x) - middle
 
+    def loss(self, module: nn.Module, episodes: TaskBatch) -> Tensor:
+        """Return the mean of minus the log likelihood of the query rows.
+
+        In training, where classes mean nothing beyond a task, every second task gets classes that
+        no task has: else the embedding would tell the classes at hand apart and no others.
+        """
+        if module.training and episodes.support.ways is not None:
+            episodes = _with_new_classes(episodes)
+        return super().loss(module, episodes)
+
     def evidence(self, module: nn.Module, state: Prototypes) -> Tensor:
         """Return the log probability (T,) of the labels, each foreseen from the rows before it.
 
         It is exact and additive over updates, and depends a little on the order of the rows.
         """
         return state.evidence
+
+
+def _with_new_classes(episodes: TaskBatch) -> TaskBatch:
+    """Displace each class of every second task by a row of the task before it in the batch.
+
+    The rows are a random sample, so that nothing else has to be drawn.
+    """
+    support, query = episodes.support, episodes.query
+    n_classes = int(support.ways.max())
+    chosen = torch.arange(n_classes, device=query.x.device) % query.x.shape[1]
+    displacement = query.x[:, chosen].roll(1, 0)
+    displacement[::2] = 0
+
+    def displaced(rows: Rows) -> Rows:
+        moved = displacement.take_along_dim(rows.y[..., None], 1)
+        return dataclasses.replace(rows, x=rows.x + moved * rows.mask[..., None])
+
+    return dataclasses.replace(episodes, support=displaced(support), query=displaced(query))
 
 
 def _take_in(
