@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import check_array, column_or_1d
 
 from sklearn_meta._estimator import MetaEstimator
+from sklearn_meta._learn_prior import new_learner
 from sklearn_meta._shared_classes import classes_are_shared
 from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta.tasks import Task
@@ -373,10 +374,18 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
     def _classes_of_table(self, y: np.ndarray) -> Any:
         return None if y.ndim == 2 else np.unique(y)
 
+    def _serves_label_sets(self) -> bool:
+        if isinstance(self.learner, str) and self.learner == "auto":
+            return True
+        try:
+            return "multilabel" in new_learner(self).kinds
+        except (TypeError, ValueError):
+            return False  # no learner at all: fit says so
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = False
-        tags.classifier_tags.multi_label = True
+        tags.classifier_tags.multi_label = self._serves_label_sets()
         return tags
 
 

@@ -19,6 +19,7 @@ from sklearn_meta._prior import Prior
 from sklearn_meta._resolve_prior import check_agreement, check_prior_serves, load_prior
 from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta._task_table import fit_table
+from sklearn_meta.preprocessing._columns import read_table
 from sklearn_meta.tasks import Task
 
 
@@ -218,6 +219,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         if prior is None and isinstance(self.learner, str) and self.learner == "auto":
             prior = vague_prior(self, X, y)
         elif prior is None:
+            read_table(X)  # which names its faults as scikit-learn does
             prior, trained["history_"] = learn_prior(self, [Task(X, y)])
         model = self._model_of(prior)
         z = self._encode(model, X)

@@ -68,7 +68,7 @@ def learn_prior(
 
     device = resolve_device(estimator.device)
     hidden = _hidden(estimator.network)
-    learner = _new_learner(estimator)
+    learner = new_learner(estimator)
     config_of_learner = learner_config(learner)
     tasks = _checked(estimator, tasks, "tasks", min_tasks)
     encoder = new_encoder(estimator.preprocessor)
@@ -168,6 +168,26 @@ def new_encoder(preprocessor: Any) -> TableEncoder:
     return TableEncoder()
 
 
+def new_learner(estimator: MetaEstimator) -> Any:
+    """Learner of the parameter `learner`, not shared with the user.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such learner.
+    """
+    from sklearn_meta.learners import Learner, get_learner
+
+    learner = estimator.learner
+    if isinstance(learner, Learner):
+        return clone(learner)
+    if not isinstance(learner, str):
+        raise TypeError(
+            f"learner is {learner!r}, expected 'auto', the name of a learner or a Learner."
+        )
+    return get_learner(estimator._default_learner if learner == "auto" else learner)
+
+
 def generator_of(random_state: Any) -> np.random.Generator:
     """Random numbers from `random_state`; the global generator is never touched."""
     if isinstance(random_state, np.random.RandomState):
@@ -185,19 +205,6 @@ def _checked(estimator: MetaEstimator, tasks: Any, argument: str, least: int) ->
 def _encoded(encoder: TableEncoder, tasks: list[Task]) -> tuple[np.ndarray, np.ndarray]:
     names = [task.name for task in tasks]
     return encoder.transform_many([task.X for task in tasks], names=names)
-
-
-def _new_learner(estimator: MetaEstimator) -> Any:
-    from sklearn_meta.learners import Learner, get_learner
-
-    learner = estimator.learner
-    if isinstance(learner, Learner):
-        return clone(learner)
-    if not isinstance(learner, str):
-        raise TypeError(
-            f"learner is {learner!r}, expected 'auto', the name of a learner or a Learner."
-        )
-    return get_learner(estimator._default_learner if learner == "auto" else learner)
 
 
 def _hidden(network: Any) -> tuple[int, ...]:

@@ -11,21 +11,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from sklearn_meta._prior import Prior
 from sklearn_meta.learners import get_learner
-from sklearn_meta.learners._base import Signature
+from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.learners._state import map_tensors, take
 from sklearn_meta.learners.support_only import SupportOnly
 from sklearn_meta.preprocessing import TableEncoder, TargetScaler
 from sklearn_meta.tasks._episodes import Rows, pad_rows
 
 ROWS_AT_ONCE = 4096
-# Log odds of the prior against the support alone before the support is seen. High: a few rows with
-# heavy tails must not speak against a prior that is right; a prior that is wrong loses far more.
+# Log odds of the prior against the support alone, added to the gain in evidence. High: a few rows
+# with heavy tails must not speak against a prior that is right.
 PRIOR_LOG_ODDS = 7.0
+# From so many rows on there are enough to ask, without such trust, which of the two foresees some
+# rows from the others: a wrong prior that the rows have put right may still be the worse one.
+MIN_ROWS_TO_JUDGE = 20
+MAX_ROWS_TO_JUDGE = 60
+N_FOLDS = 4
+SMALLEST_ERROR = 1e-8  # mean squared, of the scaled target
 
 
 def resolve_device(device: Any) -> torch.device:
@@ -140,11 +146,65 @@ class Model:
 
     def _weight(self, state: Any, alone: Any, use_prior: Any) -> Tensor:
         """Weight (T,) of the prior against the support alone."""
-        evidence = self.learner.evidence(self.module, state)
+        support = alone.support
         if use_prior != "auto":
-            return torch.full_like(evidence, float(use_prior)).cpu()
+            return torch.full((support.n_tasks,), float(use_prior))
+        evidence = self.learner.evidence(self.module, state)
         gain = evidence - self.alone.evidence(self.alone_module, alone)
-        return torch.sigmoid(PRIOR_LOG_ODDS + gain).cpu()
+        log_odds = PRIOR_LOG_ODDS + gain
+        judged = support.mask.sum(1) >= MIN_ROWS_TO_JUDGE
+        if judged.any():
+            seen, held = _folds(support.take(judged))
+            foreseen = self._foreseen(self.learner, self.module, seen, held)
+            foreseen -= self._foreseen(self.alone, self.alone_module, seen, held)
+            log_odds[judged] = foreseen
+        return torch.sigmoid(log_odds).cpu()
+
+    def _foreseen(self, learner: Learner, module: nn.Module, seen: Rows, held: Rows) -> Tensor:
+        """Log likelihood (T,) of held-out rows; `seen` and `held` are fold by fold.
+
+        For regression that of the mean prediction with the noise that suits it best: the prior has
+        learned the noise from all tasks, which is no reason to follow its mean.
+        """
+        inputs = dataclasses.replace(seen, x=learner.inputs(module, seen.x))
+        state = learner.adapt(module, inputs)
+        predicted = learner.predict(module, state, learner.inputs(module, held.x))
+        if self.signature.kind != "regression":
+            log_prob = predicted.log_prob(held.y.to(self.dtype))
+            if log_prob.ndim > held.mask.ndim:
+                log_prob = log_prob.sum(-1)
+            return (log_prob * held.mask).sum(1).view(N_FOLDS, -1).sum(0)
+        error = (predicted.mean - held.y).square() * held.mask[..., None]
+        error = error.sum(1).view(N_FOLDS, -1, error.shape[-1]).sum(0)
+        count = held.mask.sum(1).view(N_FOLDS, -1).sum(0)[:, None]
+        return -(count / 2 * (error / count + SMALLEST_ERROR).log()).sum(-1)
+
+
+def _folds(support: Rows) -> tuple[Rows, Rows]:
+    """Rows of each task but every N_FOLDS-th, and those left out: N_FOLDS * T tasks, fold by fold.
+
+    Of many rows, some that are evenly spread over all.
+    """
+    count = support.mask.sum(1, keepdim=True)
+    width = min(support.x.shape[1], MAX_ROWS_TO_JUDGE)
+    position = torch.arange(width, device=count.device)
+    step = (count.to(torch.float64) / MAX_ROWS_TO_JUDGE).clamp_min(1)
+    index = (position * step).long().clamp_max(support.x.shape[1] - 1)
+    x = support.x.take_along_dim(index[..., None], 1)
+    y_index = index if support.y.ndim == 2 else index[..., None]
+    y, mask = support.y.take_along_dim(y_index, 1), position < count
+    seen, held = [], []
+    for k in range(N_FOLDS):
+        own = position % N_FOLDS == k
+        seen.append(Rows(x * (mask & ~own)[..., None], y, mask & ~own))
+        held.append(Rows(x, y, mask & own))
+    ways = None if support.ways is None else support.ways.repeat(N_FOLDS)
+    return _join(seen, ways), _join(held, ways)
+
+
+def _join(parts: list[Rows], ways: Tensor | None) -> Rows:
+    """Put batches end to end."""
+    return Rows(*(torch.cat([getattr(p, k) for p in parts]) for k in ("x", "y", "mask")), ways)
 
 
 _ready: weakref.WeakKeyDictionary[Prior, dict[str, Model]] = weakref.WeakKeyDictionary()
