@@ -76,7 +76,8 @@ class HeadLearner(Learner):
             prepared["inputs"] = np.concatenate([store.x, features], axis=1)
             store, n_trees = store.replace(x=prepared["inputs"]), features.shape[1]
         else:
-            kinds = [kind for kind in kinds if not FEATURE_SETS[kind][1]]
+            kinds = [kind.removeprefix("tree_") for kind in kinds if kind != "tree"]
+            kinds = list(dict.fromkeys(kinds)) or ["linear"]
         member = np.arange(self.n_members)
         if self.cross_fitted:
             prepared["fold"] = assign_folds(store.n_tasks, rng)

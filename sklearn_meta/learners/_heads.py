@@ -37,7 +37,7 @@ N_FOURIER = 64
 class Heads(nn.Module):
     """Features and weight priors of several heads.
 
-    Every parameter has the head as its first axis. With F features, R = min(F, rank) and k latent
+    Every parameter has the head as its first axis. With F features, R = rank and k latent
     functions a head is ``w ~ N(mean, root root^T)`` on its own features, 0 elsewhere, with
     ``root = [diag(scale), factor]``.
 
@@ -55,7 +55,7 @@ class Heads(nn.Module):
     mean : ndarray of shape (n_heads, n, n_latents)
         Where the prior means start, for the first n features; those beyond start at 0.
     rank : int
-        Of the low-rank part of the covariances, at most.
+        Of the low-rank part of the covariances.
     generator : torch.Generator
     """
 
@@ -90,7 +90,7 @@ class Heads(nn.Module):
         start[:, : mean.shape[1]] = torch.tensor(mean)
         self.mean = nn.Parameter(start)
         self.log_scale = nn.Parameter(self._start_scale())
-        factor = torch.randn(n_heads, n_features, min(n_features, rank), generator=generator)
+        factor = torch.randn(n_heads, n_features, rank, generator=generator)
         self.factor = nn.Parameter(0.05 * factor)
         self.register_buffer("log_weight", torch.full((n_heads,), -math.log(n_heads)))
 

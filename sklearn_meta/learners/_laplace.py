@@ -119,7 +119,7 @@ def laplace(
     log_likelihood = (_log_likelihood(f, target, allowed, link) * mask).sum((-1, -3))
     half_log_det = chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     # Classes are one too many: the latent functions matter only up to a common shift.
-    penalty = (half_log_det + 0.5 * v.square().sum(-1)) / factor[..., 0]
+    penalty = half_log_det / factor[..., 0] + 0.5 * v.square().sum(-1)
     evidence = log_likelihood - (penalty * allowed[..., 0]).sum(-2)
     return LaplacePosterior(v, scaled, chol, evidence)
 

@@ -103,7 +103,7 @@ class TreeFeatures(nn.Module):
             log_p = out.unflatten(1, (-1, self.n_classes)).log_softmax(-1).clamp_min(LOWEST_LOG_P)
             out = log_p.mean(1)
             out = (out - out.mean(-1, keepdim=True)) / self.spread
-        return out.reshape(*x.shape[:-1], -1).to(x.dtype)
+        return out.reshape(*x.shape[:-1], self.n_outputs).to(x.dtype)
 
     def _sum(self, x: Tensor) -> Tensor:
         """Outputs (n_outputs, n) of rows given as columns (n_inputs, n).
@@ -113,7 +113,7 @@ class TreeFeatures(nn.Module):
         """
         n_splits = self.feature.shape[1]
         right = x.contiguous()[self.feature.flatten()] > self.threshold.flatten()[:, None]
-        right = right.view(-1, n_splits, x.shape[1])
+        right = right.view(len(self.feature), n_splits, x.shape[1])
         value = self.value[..., None]
         while n_splits:
             first, n_splits = n_splits // 2, n_splits // 2

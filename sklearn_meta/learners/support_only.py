@@ -169,6 +169,11 @@ class SupportOnly(Learner):
             state.chol, state.rows @ rows.transpose(-1, -2), upper=False
         )
         spread = (rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0) + 1
+        # What the anchors do not span of a radial kernel varies as the prior says.
+        rest = (1 - bases[1:, ..., 1:].square().sum(-1)).clamp_min(0)
+        rest = torch.cat([torch.zeros_like(rest[:1]), rest])
+        strengths = rest.new_tensor(STRENGTHS[module.kind])
+        spread = spread + (strengths[:, None, None, None] * rest).flatten(0, 1)
         std = (spread[..., None] * state.noise[:, :, None]).sqrt()
         components = Normal(mean.movedim(0, -1), std.movedim(0, -1), validate_args=False)
         logits = log_weight.T[:, None, None, :].expand(components.loc.shape)
