@@ -100,15 +100,19 @@ def laplace(
     with torch.no_grad():
         fixed_gram, fixed_offset = gram.detach(), offset.detach()
         u, f = offset.new_zeros(*offset.shape[:-1], n if dual else m), fixed_offset
+        moving = torch.ones_like(fixed_offset[..., 0, :, 0], dtype=torch.bool)
         for _ in range(n_steps if n else 0):
             change = step(u, fixed_gram, fixed_offset) - u
             moved = _apply(fixed_gram, change)
-            length = _line_search(objective, u, f, change, moved)[..., None, :, None]
+            # A task that has arrived stays: its numbers must not depend on the rest of the batch.
+            length = _line_search(objective, u, f, change, moved) * moving
+            length = length[..., None, :, None]
             u, f = u + length * change, f + length * moved
-            if (length * moved).abs().max() < CONVERGED:
+            moving = (length * moved).abs().amax((-1, -3)) >= CONVERGED
+            if not moving.any():
                 break
     # From the mode, steps with gradient have the gradient of the mode itself (implicitly).
-    for _ in range(STEPS_WITH_GRADIENT if n else 0):
+    for _ in range(STEPS_WITH_GRADIENT if n and torch.is_grad_enabled() else 0):
         u = step(u, gram, offset)
 
     v = _apply(rows.transpose(-1, -2), u) if dual else u
@@ -132,14 +136,12 @@ def _line_search(
     moved: Tensor,
 ) -> Tensor:
     """Step lengths (H, T) that gain most; 0 where none gains."""
-    best = objective(v, f)
-    length = torch.zeros_like(best)
-    for candidate in STEP_LENGTHS:
-        value = objective(v + candidate * change, f + candidate * moved)
-        gains = value > best + 1e-5
-        length = torch.where(gains, candidate, length)
-        best = torch.where(gains, value, best)
-    return length
+    # The candidates are one more leading axis: one pass over small tensors costs what four do.
+    lengths = f.new_tensor((0.0, *STEP_LENGTHS))
+    scaled = lengths.view(-1, *[1] * f.ndim)
+    values = objective(v + scaled * change, f + scaled * moved)
+    values[0] += 1e-5  # a step that gains less than this is rounding
+    return lengths[values.argmax(0)]
 
 
 def predictive_log_probabilities(
