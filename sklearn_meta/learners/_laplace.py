@@ -100,7 +100,8 @@ def laplace(
     with torch.no_grad():
         fixed_gram, fixed_offset = gram.detach(), offset.detach()
         u, f = offset.new_zeros(*offset.shape[:-1], n if dual else m), fixed_offset
-        moving = torch.ones_like(fixed_offset[..., 0, :, 0], dtype=torch.bool)
+        n_heads, _, n_tasks, _ = offset.shape
+        moving = torch.ones(n_heads, n_tasks, dtype=torch.bool, device=offset.device)
         for _ in range(n_steps if n else 0):
             change = step(u, fixed_gram, fixed_offset) - u
             moved = _apply(fixed_gram, change)
