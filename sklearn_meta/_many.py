@@ -48,7 +48,7 @@ def adapt_many(base: MetaEstimator, tasks: Any, classes: Any = None) -> dict[str
         others = f"; so do {len(messages) - 1} other tasks" if len(messages) > 1 else ""
         warnings.warn(f"Task {names[t]!r}{others}: {messages[t]}", UserWarning, stacklevel=3)
     fitted: dict[int, MetaEstimator] = {}
-    for batch in _batches(np.diff(offsets), [one.ways is None for one in encoded]):
+    for batch in _batches(np.diff(offsets), [one.ways for one in encoded]):
         support = model.support(
             [z[offsets[t] : offsets[t + 1]] for t in batch],
             [encoded[t].y for t in batch],
@@ -76,19 +76,15 @@ def _novelties(
     return values, messages
 
 
-def _batches(counts: np.ndarray, shared: list[bool]) -> list[list[int]]:
-    """Tasks of similar size together, so that little is padded; kinds of labels apart."""
+def _batches(counts: np.ndarray, ways: list[int | None]) -> list[list[int]]:
+    """Tasks of as many classes and of similar size together, so that little is padded."""
     batches: list[list[int]] = []
-    for kind in (True, False):
-        batch: list[int] = []
-        for t in np.argsort(counts, kind="stable").tolist():
-            if shared[t] is not kind:
-                continue
-            # Sizes ascend, so the newest task is the widest.
-            if batch and counts[t] * (len(batch) + 1) > MAX_PADDED_ROWS:
-                batches.append(batch)
-                batch = []
-            batch.append(t)
-        if batch:
+    open_batches: dict[int | None, list[int]] = {}
+    for t in np.argsort(counts, kind="stable").tolist():
+        batch = open_batches.get(ways[t])
+        # Sizes ascend, so the newest task is the widest.
+        if batch is None or counts[t] * (len(batch) + 1) > MAX_PADDED_ROWS:
+            batch = open_batches[ways[t]] = []
             batches.append(batch)
+        batch.append(t)
     return batches

@@ -182,5 +182,7 @@ class Learner(BaseEstimator):
         """
         state = self.adapt(module, episodes.support)
         log_prob = self.predict(module, state, episodes.query.x).log_prob(episodes.query.y)
+        if log_prob.ndim > 2:  # several targets or labels
+            log_prob = log_prob.mean(-1)
         mask = episodes.query.mask
         return -(log_prob * mask).sum() / mask.sum().clamp_min(1)
