@@ -240,6 +240,8 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
         labels = np.asarray(y)
         if labels.ndim == 1 and labels.dtype.kind in "biuUS":
             return labels
+        if labels.dtype.kind == "f":
+            check_array(labels, ensure_2d=False, ensure_min_samples=0, input_name="y")
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
             return check_array(y, dtype=np.int64, input_name="y")

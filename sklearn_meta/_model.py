@@ -30,7 +30,7 @@ PRIOR_LOG_ODDS = 7.0
 # rows from the others: a wrong prior that the rows have put right may still be the worse one.
 MIN_ROWS_TO_JUDGE = 20
 MAX_ROWS_TO_JUDGE = 60
-N_FOLDS = 4
+N_FOLDS = 5
 SMALLEST_ERROR = 1e-8  # mean squared, of the scaled target
 
 
@@ -190,6 +190,9 @@ def _folds(support: Rows) -> tuple[Rows, Rows]:
     position = torch.arange(width, device=count.device)
     step = (count.to(torch.float64) / MAX_ROWS_TO_JUDGE).clamp_min(1)
     index = (position * step).long().clamp_max(support.x.shape[1] - 1)
+    # Padding may lie between rows that came one after the other.
+    rows_first = support.mask.int().argsort(dim=1, descending=True, stable=True)
+    index = rows_first.gather(1, index)
     x = support.x.take_along_dim(index[..., None], 1)
     y_index = index if support.y.ndim == 2 else index[..., None]
     y, mask = support.y.take_along_dim(y_index, 1), position < count

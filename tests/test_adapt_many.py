@@ -50,7 +50,8 @@ class TestNumbersOfALoop:
         tasks = uneven(regression_family, 4)
         X, y = regression_family.task(NEW - 1, 9)
         model = regressor.adapt_many(tasks)["t2"].partial_fit(X, y)
-        whole = regressor.adapt(*(np.concatenate(both) for both in zip(tasks["t2"], (X, y))))
+        first_X, first_y = tasks["t2"]
+        whole = regressor.adapt(np.concatenate([first_X, X]), np.concatenate([first_y, y]))
         np.testing.assert_allclose(model.predict(X), whole.predict(X), rtol=1e-9)
 
 

@@ -86,7 +86,7 @@ class TestLabels:
         meta = MetaClassifier(**params).fit_tasks([renamed(task, names) for task in tasks])
         model = meta.adapt(*renamed(new_task, names))
         assert model.classes_.tolist() == ["a", "b"]
-        # The columns are swapped, and so is the start of the network's parameters: not the same bits.
+        # Columns are swapped before the random start of the network: not the same bits.
         np.testing.assert_allclose(model.predict_proba(query)[:, ::-1], p, atol=0.1)
 
     def test_permuted_labels(self, anonymous_classifier, new_task, query):
@@ -202,44 +202,45 @@ class TestPartialFit:
         assert vars(model) == before
 
 
+def label_sets(task):
+    X, y = task
+    return X, np.column_stack([y, 1 - y, X[:, 1] > 0]).astype(int)
+
+
+@pytest.fixture(scope="module")
+def set_classifier(classification_family):
+    tasks = [label_sets(task) for task in classification_family.tasks(8)]
+    return MetaClassifier(random_state=0, max_iter=20).fit_tasks(tasks)
+
+
 class TestLabelSets:
-    @staticmethod
-    def sets(task):
-        X, y = task
-        return X, np.column_stack([y, 1 - y, X[:, 1] > 0]).astype(int)
-
-    @pytest.fixture(scope="class")
-    def meta(self, classification_family):
-        tasks = [self.sets(task) for task in classification_family.tasks(8)]
-        return MetaClassifier(random_state=0, max_iter=20).fit_tasks(tasks)
-
-    def test_predicts_sets(self, meta, classification_family):
-        X, Y = self.sets(classification_family.task(NEW, 60))
-        model = meta.adapt(X[:20], Y[:20])
+    def test_predicts_sets(self, set_classifier, classification_family):
+        X, Y = label_sets(classification_family.task(NEW, 60))
+        model = set_classifier.adapt(X[:20], Y[:20])
         p, predicted = model.predict_proba(X[20:]), model.predict(X[20:])
         assert p.shape == predicted.shape == (40, 3)
         np.testing.assert_array_equal(predicted, p > 0.5)
         assert (predicted == Y[20:]).mean() > 0.7
 
-    def test_partial_fit(self, meta, classification_family):
-        X, Y = self.sets(classification_family.task(NEW, 24))
-        model = clone(meta).partial_fit(X[:10], Y[:10]).partial_fit(X[10:], Y[10:])
-        expected = meta.adapt(X, Y).predict_proba(X)
+    def test_partial_fit(self, set_classifier, classification_family):
+        X, Y = label_sets(classification_family.task(NEW, 24))
+        model = clone(set_classifier).partial_fit(X[:10], Y[:10]).partial_fit(X[10:], Y[10:])
+        expected = set_classifier.adapt(X, Y).predict_proba(X)
         np.testing.assert_allclose(model.predict_proba(X), expected, rtol=1e-9)
 
-    def test_a_task_of_another_kind(self, meta, classifier, classification_family):
-        X, Y = self.sets(classification_family.task(NEW, 12))
+    def test_a_task_of_another_kind(self, set_classifier, classifier, classification_family):
+        X, Y = label_sets(classification_family.task(NEW, 12))
         with pytest.raises(ValueError, match="label sets of 3 labels"):
-            meta.adapt(X, Y[:, 0])
+            set_classifier.adapt(X, Y[:, 0])
         with pytest.raises(ValueError, match="one label a row"):
             classifier.adapt(X, Y)
         with pytest.raises(ValueError, match="several columns of classes"):
             classifier.adapt(X, Y * 2 + 1)
         with pytest.raises(TypeError, match="sparse"):
-            meta.adapt(X, sparse.csr_matrix(Y))
+            set_classifier.adapt(X, sparse.csr_matrix(Y))
 
     def test_without_a_prior(self, classification_family):
-        X, Y = self.sets(classification_family.task(NEW, 60))
+        X, Y = label_sets(classification_family.task(NEW, 60))
         assert (MetaClassifier().fit(X, Y).predict(X) == Y).mean() > 0.8
 
 
