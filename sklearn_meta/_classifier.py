@@ -244,9 +244,11 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
             check_array(labels, ensure_2d=False, ensure_min_samples=0, input_name="y")
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
-            return check_array(y, dtype=np.int64, input_name="y")
+            labels = check_array(y, dtype=np.int64, input_name="y")
+            if np.isin(labels, (0, 1)).all():
+                return labels
         check_classification_targets(y)
-        if kind == "multiclass-multioutput":
+        if kind in ("multilabel-indicator", "multiclass-multioutput"):
             raise ValueError(
                 "y has several columns of classes, expected one label a row or a matrix of zeros "
                 "and ones (label sets); fit one classifier a column (MultiOutputClassifier)."

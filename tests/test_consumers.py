@@ -13,6 +13,7 @@ from sklearn.ensemble import (
     StackingRegressor,
     VotingClassifier,
 )
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import partial_dependence, permutation_importance
 from sklearn.linear_model import LogisticRegression, Ridge
@@ -29,7 +30,7 @@ from sklearn.model_selection import (
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_meta import MetaClassifier, MetaRegressor
@@ -94,18 +95,18 @@ class TestModelSelection:
 
 class TestComposition:
     def test_last_step_of_a_pipeline(self, regressor, data):
-        pipe = make_pipeline(FunctionTransformer(), regressor).fit(*data)
+        pipe = make_pipeline(FunctionTransformer(), clone(regressor)).fit(*data)
         expected = regressor.adapt(*data).predict(data[0])
         np.testing.assert_array_equal(pipe.predict(data[0]), expected)
         assert clone(pipe)[-1].prior is regressor.prior_
 
     def test_first_step_of_a_pipeline(self, classifier, labelled):
-        pipe = make_pipeline(classifier, LogisticRegression()).fit(*labelled)
+        pipe = make_pipeline(clone(classifier), LogisticRegression()).fit(*labelled)
         assert pipe.score(*labelled) > 0.6
         assert len(pipe[:-1].get_feature_names_out()) == pipe[-1].n_features_in_
 
     def test_feature_union(self, regressor, data):
-        union = make_union(regressor, FunctionTransformer(feature_names_out="one-to-one"))
+        union = make_union(clone(regressor), FunctionTransformer(feature_names_out="one-to-one"))
         Z = union.fit_transform(*data)
         assert Z.shape[1] == regressor.adapt(*data).transform(data[0]).shape[1] + 3
 
@@ -117,7 +118,7 @@ class TestComposition:
         assert columns.fit_transform(X, data[1]).shape[0] == len(X)
 
     def test_pandas_output_in_a_pipeline(self, regressor, data):
-        pipe = make_pipeline(FunctionTransformer(), regressor).set_output(transform="pandas")
+        pipe = make_pipeline(clone(regressor), StandardScaler()).set_output(transform="pandas")
         assert isinstance(pipe.fit(*data).transform(data[0]), pd.DataFrame)
 
     def test_stacking(self, regressor, data):
@@ -181,7 +182,7 @@ class TestInspection:
 
     def test_check_is_fitted(self, regressor, data):
         check_is_fitted(regressor.adapt(*data))
-        with pytest.raises(Exception, match="not fitted yet"):
+        with pytest.raises(NotFittedError):
             check_is_fitted(regressor)
 
 
