@@ -93,7 +93,7 @@ display = ShotCurveDisplay.from_estimator(
     new,
     name="MetaRegressor",
     baselines={"pooled": pooled, "pooled + offset": Offset(pooled), "local": local},
-    shots=(1, 2, 3, 5, 10, 20),
+    shots=(1, 2, 3, 5, 10),
     scoring="neg_root_mean_squared_error",
     random_state=0,
     ax=left,
