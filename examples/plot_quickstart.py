@@ -16,6 +16,8 @@ like; they can say what tells digits apart and what is mere light.
 # and mirrored, so that there are many classes to learn from. Labels mean nothing beyond their
 # task. The light is drawn at random for every image; the digits are those of scikit-learn.
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
@@ -104,4 +106,10 @@ display.ax_.set(
 display.ax_.axhline(0.25, color="0.6", linestyle=":", zorder=0)
 for name, result in display.results.items():
     print(f"\n{name}\n{result}")
+
+# %%
+# The name of a file, given on the command line, saves the picture.
+
+if len(sys.argv) > 1:
+    figure.savefig(sys.argv[1])
 plt.show()
