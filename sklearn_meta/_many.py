@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sklearn_meta._estimator import MetaEstimator
     from sklearn_meta._model import Model
 
-MAX_PADDED_ROWS = 8192  # of a batch: bounds the memory
+MAX_PADDED_ROWS = 512  # of a batch: more would leave the processor's cache
 
 
 def adapt_many(base: MetaEstimator, tasks: Any, classes: Any = None) -> dict[str, MetaEstimator]:

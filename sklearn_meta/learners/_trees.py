@@ -89,6 +89,9 @@ class TreeFeatures(nn.Module):
             self.register_buffer(name, torch.tensor(arrays[name], dtype=torch.int64))
         for name in ("threshold", "value", "offset", "spread"):
             self.register_buffer(name, torch.tensor(arrays[name], dtype=torch.float32))
+        # A product with zeros and ones sums the trees of each column faster than indices do.
+        owner = torch.arange(len(self.offset))[:, None] == self.column
+        self.register_buffer("owner", owner.to(torch.float32), persistent=False)
 
     @property
     def n_outputs(self) -> int:
@@ -119,8 +122,7 @@ class TreeFeatures(nn.Module):
             first, n_splits = n_splits // 2, n_splits // 2
             level = right[:, first : 2 * first + 1]
             value = torch.where(level, value[:, 1::2], value[:, 0::2])
-        out = self.offset[:, None].expand(-1, x.shape[1]).clone()
-        return out.index_add_(0, self.column, value[:, 0])
+        return self.offset[:, None] + self.owner @ value[:, 0]
 
 
 def _cross_fit(x, y, folds, n_classes, rng):

@@ -127,7 +127,7 @@ def test_values_on_a_threshold_go_where_scikit_learn_sends_them():
 @pytest.mark.parametrize("n_classes", [0, 2])
 def test_any_number_of_rows_in_any_shape_and_dtype(n_classes):
     _, arrays = out_of_fold_boosting(make_store(n_classes), n_classes, np.random.default_rng(0))
-    trees = TreeFeatures(arrays, n_classes)
+    trees = TreeFeatures(arrays, n_classes).double()
     x = torch.randn(2, 300, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     out = trees(x)
     assert out.shape == (2, 300, trees.n_outputs) and out.dtype == torch.float64
