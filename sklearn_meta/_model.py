@@ -129,7 +129,7 @@ class Model:
             if not self.is_prior or use_prior is True:
                 return AdaptedBatch(state, None, torch.ones(support.n_tasks))
             alone = self.alone.adapt(self.alone_module, support)
-            return AdaptedBatch(state, alone, self._weight(state, alone, use_prior))
+            return AdaptedBatch(state, alone, self._weight(state, alone, use_prior, inputs))
 
     def update(self, batch: AdaptedBatch, support: Rows, use_prior: Any) -> AdaptedBatch:
         """Take more rows into what was adapted."""
@@ -144,31 +144,33 @@ class Model:
                 weight = self._weight(state, alone, use_prior)
             return AdaptedBatch(state, alone, weight)
 
-    def _weight(self, state: Any, alone: Any, use_prior: Any) -> Tensor:
+    def _weight(self, state: Any, alone: Any, use_prior: Any, inputs: Rows | None = None) -> Tensor:
         """Weight (T,) of the prior against the support alone."""
         support = alone.support
         if use_prior != "auto":
             return torch.full((support.n_tasks,), float(use_prior))
         evidence = self.learner.evidence(self.module, state)
-        gain = evidence - self.alone.evidence(self.alone_module, alone)
-        log_odds = PRIOR_LOG_ODDS + gain
+        log_odds = PRIOR_LOG_ODDS + evidence - self.alone.evidence(self.alone_module, alone)
         judged = support.mask.sum(1) >= MIN_ROWS_TO_JUDGE
         if judged.any():
-            seen, held = _folds(support.take(judged))
-            foreseen = self._foreseen(self.learner, self.module, seen, held)
-            foreseen -= self._foreseen(self.alone, self.alone_module, seen, held)
-            log_odds[judged] = foreseen
+            support = _some(support.take(judged))
+            if inputs is None:
+                inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
+            else:
+                inputs = _some(inputs.take(judged))
+            log_odds[judged] = self._foreseen(self.learner, self.module, inputs) - self._foreseen(
+                self.alone, self.alone_module, support
+            )
         return torch.sigmoid(log_odds).cpu()
 
-    def _foreseen(self, learner: Learner, module: nn.Module, seen: Rows, held: Rows) -> Tensor:
-        """Log likelihood (T,) of held-out rows; `seen` and `held` are fold by fold.
+    def _foreseen(self, learner: Learner, module: nn.Module, support: Rows) -> Tensor:
+        """Log likelihood (T,) of each fold of the rows, foreseen from the other folds.
 
         For regression that of the mean prediction with the noise that suits it best: the prior has
         learned the noise from all tasks, which is no reason to follow its mean.
         """
-        inputs = dataclasses.replace(seen, x=learner.inputs(module, seen.x))
-        state = learner.adapt(module, inputs)
-        predicted = learner.predict(module, state, learner.inputs(module, held.x))
+        seen, held = _folds(support)
+        predicted = learner.predict(module, learner.adapt(module, seen), held.x)
         if self.signature.kind != "regression":
             log_prob = predicted.log_prob(held.y.to(self.dtype))
             if log_prob.ndim > held.mask.ndim:
@@ -176,18 +178,14 @@ class Model:
             return (log_prob * held.mask).sum(1).view(N_FOLDS, -1).sum(0)
         error = (predicted.mean - held.y).square() * held.mask[..., None]
         error = error.sum(1).view(N_FOLDS, -1, error.shape[-1]).sum(0)
-        count = held.mask.sum(1).view(N_FOLDS, -1).sum(0)[:, None]
+        count = support.mask.sum(1)[:, None]
         return -(count / 2 * (error / count + SMALLEST_ERROR).log()).sum(-1)
 
 
-def _folds(support: Rows) -> tuple[Rows, Rows]:
-    """Rows of each task but every N_FOLDS-th, and those left out: N_FOLDS * T tasks, fold by fold.
-
-    Of many rows, some that are evenly spread over all.
-    """
+def _some(support: Rows) -> Rows:
+    """At most MAX_ROWS_TO_JUDGE rows of each task, evenly spread over all; padding comes last."""
     count = support.mask.sum(1, keepdim=True)
-    width = min(support.x.shape[1], MAX_ROWS_TO_JUDGE)
-    position = torch.arange(width, device=count.device)
+    position = torch.arange(min(support.x.shape[1], MAX_ROWS_TO_JUDGE), device=count.device)
     step = (count.to(torch.float64) / MAX_ROWS_TO_JUDGE).clamp_min(1)
     index = (position * step).long().clamp_max(support.x.shape[1] - 1)
     # Padding may lie between rows that came one after the other.
@@ -195,19 +193,26 @@ def _folds(support: Rows) -> tuple[Rows, Rows]:
     index = rows_first.gather(1, index)
     x = support.x.take_along_dim(index[..., None], 1)
     y_index = index if support.y.ndim == 2 else index[..., None]
-    y, mask = support.y.take_along_dim(y_index, 1), position < count
-    seen, held = [], []
-    for k in range(N_FOLDS):
-        own = position % N_FOLDS == k
-        seen.append(Rows(x * (mask & ~own)[..., None], y, mask & ~own))
-        held.append(Rows(x, y, mask & own))
+    return Rows(x, support.y.take_along_dim(y_index, 1), position < count, support.ways)
+
+
+def _folds(support: Rows) -> tuple[Rows, Rows]:
+    """All rows of each task but every N_FOLDS-th, and those: N_FOLDS * T tasks, fold by fold."""
+    n_rows = support.x.shape[1]
+    position = torch.arange(n_rows + -n_rows % N_FOLDS, device=support.x.device)
+    fold = torch.arange(N_FOLDS, device=position.device)[:, None]
+    own = position % N_FOLDS == fold
     ways = None if support.ways is None else support.ways.repeat(N_FOLDS)
-    return _join(seen, ways), _join(held, ways)
 
+    def gather(which: Tensor) -> Rows:
+        index = position.expand(N_FOLDS, -1)[which].view(N_FOLDS, -1)
+        inside = (index < n_rows)[:, None]
+        index = index.clamp_max(n_rows - 1)
+        x, y, mask = (t[:, index].transpose(0, 1) for t in (support.x, support.y, support.mask))
+        mask = mask & inside
+        return Rows(*(t.flatten(0, 1) for t in (x * mask[..., None], y, mask)), ways)
 
-def _join(parts: list[Rows], ways: Tensor | None) -> Rows:
-    """Put batches end to end."""
-    return Rows(*(torch.cat([getattr(p, k) for p in parts]) for k in ("x", "y", "mask")), ways)
+    return gather(~own), gather(own)
 
 
 _ready: weakref.WeakKeyDictionary[Prior, dict[str, Model]] = weakref.WeakKeyDictionary()

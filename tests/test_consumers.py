@@ -57,8 +57,8 @@ class TestModelSelection:
     def test_cross_val_score_adapts_in_every_fold(self, regressor, data):
         done = cross_validate(regressor, *data, cv=4, return_estimator=True)
         assert all(uses(one, regressor) for one in done["estimator"])
-        few = cross_val_score(regressor, data[0][:9], data[1][:9], cv=3, scoring="r2")
-        assert few.mean() > cross_val_score(Ridge(), data[0][:9], data[1][:9], cv=3).mean()
+        scores = cross_val_score(regressor, data[0][:9], data[1][:9], cv=3)
+        assert scores.min() > 0.8
 
     def test_cross_val_predict_probabilities(self, classifier, labelled):
         p = cross_val_predict(classifier, *labelled, cv=3, method="predict_proba")
