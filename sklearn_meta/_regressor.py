@@ -83,7 +83,7 @@ class MetaRegressor(RegressorMixin, MetaEstimator):
         How far out the task lies among those of meta-training; about 1 is usual.
     n_features_in_ : int
         Number of columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Their names, where the prior's tasks had names.
 
     Examples

@@ -22,7 +22,7 @@ STEPS_WITH_GRADIENT = 2
 
 @dataclass(frozen=True, eq=False, slots=True)
 class LaplacePosterior:
-    """Gaussian approximation of the weights v of latent functions ``f_c(x) = offset_c + row . v_c``.
+    """Gaussian approximation of weights v of latent functions ``f_c(x) = offset_c + row . v_c``.
 
     The prior is ``v_c ~ N(0, I)``. Axes: H models, C classes, T tasks.
 

@@ -175,9 +175,7 @@ class BayesianLinear(HeadLearner):
     def predict(self, module: nn.Module, state: Posterior, x: Tensor) -> Distribution:  # noqa: D102
         mean, scale = self.predict_heads(module, state, x)
         dof = state.dof[:, :, None, None].expand(mean.shape)
-        heads = StudentT(
-            *(t.movedim(0, -1) for t in (dof, mean, scale)), validate_args=False
-        )
+        heads = StudentT(*(t.movedim(0, -1) for t in (dof, mean, scale)), validate_args=False)
         logits = module.blend(state.evidence).T[:, None, None, :].expand(heads.loc.shape)
         return MixtureSameFamily(
             Categorical(logits=logits, validate_args=False), heads, validate_args=False
@@ -207,7 +205,7 @@ class BayesianLinear(HeadLearner):
         return StudentT(dof, mean, scale, validate_args=False).log_prob(query.y).mean(-1)
 
     def embed(self, module: nn.Module, state: Posterior, x: Tensor) -> Tensor:
-        """Contribution of each feature to the mean prediction: the columns of a target add up to it.
+        """Contributions of the features to the mean prediction: those of a target add up to it.
 
         Returns
         -------
@@ -296,9 +294,7 @@ def _solve(
         - half_log_det
     )[..., None] - 0.5 * dof[..., None] * torch.log1p(misfit / before[..., None])
     scale = (before[..., None] + misfit) / dof[..., None]
-    return Posterior(
-        rows, residual, log_noise, count, chol, solved, dof, scale, evidence.sum(-1)
-    )
+    return Posterior(rows, residual, log_noise, count, chol, solved, dof, scale, evidence.sum(-1))
 
 
 def _mean_weights(module: BayesianLinearModule, state: Posterior) -> Tensor:

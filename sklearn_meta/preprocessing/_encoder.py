@@ -48,7 +48,7 @@ class TableEncoder(BaseEstimator):
     ----------
     n_features_in_ : int
         Number of input columns.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the input columns; only for data frames whose names are all strings.
     n_features_out_ : int
         Number of encoded columns, d.
@@ -112,7 +112,7 @@ class TableEncoder(BaseEstimator):
 
         Parameters
         ----------
-        X : DataFrame, ndarray or nested list of shape (n_rows, n_features_in_)
+        X : DataFrame, ndarray or nested list of shape (n_rows, `n_features_in_`)
             Columns of a data frame are matched by name, else by position.
         estimator_name : str, default="TableEncoder"
             Whom the message names if X has the wrong number of columns.
