@@ -26,9 +26,11 @@ ROWS_AT_ONCE = 4096
 # Log odds of the prior against the support alone, added to the gain in evidence. High: a few rows
 # with heavy tails must not speak against a prior that is right.
 PRIOR_LOG_ODDS = 7.0
-# From so many rows on there are enough to ask, without such trust, which of the two foresees some
-# rows from the others: a wrong prior that the rows have put right may still be the worse one.
+# From so many rows on there are enough to ask, with little trust beforehand, which of the two
+# foresees some rows from the others: a wrong prior that the rows have put right may still be the
+# worse one. More trust costs where the prior is wrong, less costs where it is right.
 MIN_ROWS_TO_JUDGE = 20
+LOG_ODDS_WHEN_JUDGED = 1.0
 MAX_ROWS_TO_JUDGE = 60
 N_FOLDS = 5
 SMALLEST_ERROR = 1e-8  # mean squared, of the scaled target
@@ -158,9 +160,9 @@ class Model:
                 inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
             else:
                 inputs = _some(inputs.take(judged))
-            log_odds[judged] = self._foreseen(self.learner, self.module, inputs) - self._foreseen(
-                self.alone, self.alone_module, support
-            )
+            gain = self._foreseen(self.learner, self.module, inputs)
+            gain = gain - self._foreseen(self.alone, self.alone_module, support)
+            log_odds[judged] = LOG_ODDS_WHEN_JUDGED + gain
         return torch.sigmoid(log_odds).cpu()
 
     def _foreseen(self, learner: Learner, module: nn.Module, support: Rows) -> Tensor:
