@@ -79,7 +79,7 @@ class HeadLearner(Learner):
             kinds = [kind.removeprefix("tree_") for kind in kinds if kind != "tree"]
             kinds = list(dict.fromkeys(kinds)) or ["linear"]
         member = np.arange(self.n_members)
-        if self.cross_fitted:
+        if self.cross_fitted and store.n_tasks > 1:
             prepared["fold"] = assign_folds(store.n_tasks, rng)
             member %= prepared["fold"].max() + 1
         prepared["n_tasks"] = np.array(store.n_tasks)

@@ -51,9 +51,8 @@ def test_replace_keeps_the_tasks(store):
 
 def test_float32_arrays_are_not_copied():
     x, y = np.ones((4, 2), dtype=np.float32), np.ones(4, dtype=np.int64)
-    weight = np.ones(4, dtype=np.float32)
-    store = TaskStore(x, y, [0, 2, 4], ["a", "b"], weight)
-    assert store.x is x and store.y is y and store.weight is weight
+    store = TaskStore(x, y, [0, 2, 4], ["a", "b"])
+    assert store.x is x and store.y is y and store.ways is None
 
 
 def test_faults():
@@ -64,7 +63,7 @@ def test_faults():
         ((x, y, [0, 4], ["a", "b"]), "names has 2 names, expected 1"),
         ((x, y, [0, 3], ["a"]), "offsets must begin with 0 and end with 4"),
         ((x, y, [0, 4, 4], ["a", "b"]), "task 'b' has no rows"),
-        ((x, y, [0, 4], ["a"], y[:2]), r"weight has shape \(2,\)"),
+        ((x, y, [0, 4], ["a"], y[:2]), r"ways has shape \(2,\)"),
     ]:
         with pytest.raises(ValueError, match=match):
             TaskStore(*arguments)
