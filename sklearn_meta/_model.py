@@ -30,7 +30,7 @@ PRIOR_LOG_ODDS = 7.0
 # foresees some rows from the others: a wrong prior that the rows have put right may still be the
 # worse one. More trust costs where the prior is wrong, less costs where it is right.
 MIN_ROWS_TO_JUDGE = 20
-LOG_ODDS_WHEN_JUDGED = 2.0
+LOG_ODDS_WHEN_JUDGED = 1.0
 MAX_ROWS_TO_JUDGE = 60
 N_FOLDS = 5
 SMALLEST_ERROR = 1e-8  # mean squared, of the scaled target
