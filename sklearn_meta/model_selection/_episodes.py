@@ -55,7 +55,7 @@ class Plan:
         stop = None if self.n_query is None else start + self.n_query
         # The draw depends on the content of a task, not on its position: all candidates of a search
         # and all estimators that are compared see the same rows, in whatever fold the task is.
-        content = _digest(task.y)
+        content = _digest(task)
         for episode in range(self.n_episodes):
             rng = np.random.default_rng([self.seed, episode, content])
             order = _shuffled_rows(task.y, rng, self.stratify)
@@ -67,9 +67,15 @@ def take_rows(X: Any, rows: np.ndarray) -> Any:
     return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
 
 
-def _digest(y: np.ndarray) -> int:
-    content = repr(y.tolist()).encode() if y.dtype == object else np.ascontiguousarray(y).tobytes()
-    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little")
+def _digest(task: Task) -> int:
+    digest = hashlib.blake2b(digest_size=8)
+    # X too: tasks sorted by class all have the same y, and must not all get the same draw.
+    for values in (np.asarray(task.X), task.y):
+        plain = values.dtype != object
+        digest.update(
+            np.ascontiguousarray(values).tobytes() if plain else repr(values.tolist()).encode()
+        )
+    return int.from_bytes(digest.digest(), "little")
 
 
 def _shuffled_rows(y: np.ndarray, rng: np.random.Generator, stratify: bool) -> np.ndarray:
