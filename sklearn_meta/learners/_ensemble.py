@@ -40,7 +40,7 @@ class HeadLearner(Learner):
         self.n_members = n_members
 
     @property
-    def cross_fitted(self) -> bool:  # noqa: D102
+    def cross_fitted(self) -> bool:
         return self.n_members > 1
 
     def make_module(self, signature: Signature, **heads: Any) -> Heads:
@@ -61,7 +61,7 @@ class HeadLearner(Learner):
         """Log likelihood (n_heads, T, n) of query rows under every head by itself."""
         raise NotImplementedError
 
-    def prepare(  # noqa: D102
+    def prepare(
         self, store: TaskStore, signature: Signature, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         self._check_parameters()
@@ -90,7 +90,7 @@ class HeadLearner(Learner):
         )
         return prepared
 
-    def build(  # noqa: D102
+    def build(
         self,
         signature: Signature,
         prepared: dict[str, np.ndarray],
@@ -118,10 +118,10 @@ class HeadLearner(Learner):
             module.fold = torch.tensor(prepared["fold"])
         return module
 
-    def inputs(self, module: nn.Module, x: Tensor) -> Tensor:  # noqa: D102
+    def inputs(self, module: nn.Module, x: Tensor) -> Tensor:
         return x if module.trees is None else torch.cat([x, module.trees(x)], -1)
 
-    def evidence(self, module: nn.Module, state: Any) -> Tensor:  # noqa: D102
+    def evidence(self, module: nn.Module, state: Any) -> Tensor:
         return torch.logsumexp(module.log_weight[:, None] + state.evidence, 0)
 
     def loss(self, module: nn.Module, episodes: TaskBatch) -> Tensor:

@@ -144,7 +144,7 @@ class BayesianLinear(HeadLearner):
 
     kinds = ("regression",)
 
-    def make_module(self, signature: Signature, **heads) -> BayesianLinearModule:  # noqa: D102
+    def make_module(self, signature: Signature, **heads) -> BayesianLinearModule:
         return BayesianLinearModule(n_targets=signature.n_outputs, **heads)
 
     def start(
@@ -153,14 +153,14 @@ class BayesianLinear(HeadLearner):
         """Prior means at which meta-training starts: pooled ridge for heads without network."""
         return ridge_start(store, kinds, n_trees)
 
-    def adapt(self, module: nn.Module, support: Rows) -> Posterior:  # noqa: D102
+    def adapt(self, module: nn.Module, support: Rows) -> Posterior:
         first, *others = _split(support)
         state = _solve(module, *_whiten(module, first))
         for part in others:
             state = self.update(module, state, part)
         return state
 
-    def update(self, module: nn.Module, state: Posterior, support: Rows) -> Posterior:  # noqa: D102
+    def update(self, module: nn.Module, state: Posterior, support: Rows) -> Posterior:
         for part in _split(support):
             rows, residual, log_noise, count = _whiten(module, part)
             state = _solve(
@@ -172,7 +172,7 @@ class BayesianLinear(HeadLearner):
             )
         return state
 
-    def predict(self, module: nn.Module, state: Posterior, x: Tensor) -> Distribution:  # noqa: D102
+    def predict(self, module: nn.Module, state: Posterior, x: Tensor) -> Distribution:
         mean, scale = self.predict_heads(module, state, x)
         dof = state.dof[:, :, None, None].expand(mean.shape)
         heads = StudentT(*(t.movedim(0, -1) for t in (dof, mean, scale)), validate_args=False)
@@ -197,9 +197,7 @@ class BayesianLinear(HeadLearner):
         var = (rows.square().sum(-1) - mixed.square().sum(-2)).clamp_min(0) + noise
         return mean, scale * (var[..., None] * state.scale[:, :, None]).sqrt()
 
-    def log_prob_heads(  # noqa: D102
-        self, module: nn.Module, state: Posterior, query: Rows
-    ) -> Tensor:
+    def log_prob_heads(self, module: nn.Module, state: Posterior, query: Rows) -> Tensor:
         mean, scale = self.predict_heads(module, state, query.x)
         dof = state.dof[:, :, None, None]
         return StudentT(dof, mean, scale, validate_args=False).log_prob(query.y).mean(-1)

@@ -170,21 +170,21 @@ class BayesianLogistic(HeadLearner):
         super().__init__(heads, n_members)
         self.anonymous_heads = anonymous_heads
 
-    def defaults(self, signature: Signature) -> dict[str, Any]:  # noqa: D102
+    def defaults(self, signature: Signature) -> dict[str, Any]:
         if not signature.shared_classes:
             return {}
         # Measured on panels: under weak priors on the meta-parameters, training this long on all
         # tasks foresees new ones better than stopping by the few that could be held out.
         return {"early_stopping": False, "max_iter": 400}
 
-    def make_module(self, signature: Signature, **heads: Any) -> BayesianLogisticModule:  # noqa: D102
+    def make_module(self, signature: Signature, **heads: Any) -> BayesianLogisticModule:
         n_classes = signature.n_outputs if signature.shared_classes else 0
         return BayesianLogisticModule(n_classes, link_of(signature.kind), **heads)
 
-    def kinds_of(self, signature: Signature) -> list[str]:  # noqa: D102
+    def kinds_of(self, signature: Signature) -> list[str]:
         return list(self.heads if signature.shared_classes else self.anonymous_heads)
 
-    def start(  # noqa: D102
+    def start(
         self, store: TaskStore, signature: Signature, kinds: Sequence[str], n_trees: int
     ) -> np.ndarray:
         if signature.kind == "multilabel" or not signature.shared_classes:
@@ -192,7 +192,7 @@ class BayesianLogistic(HeadLearner):
             return np.zeros((len(kinds), 1 + store.x.shape[1], n_latents), np.float32)
         return logistic_start(store, kinds, n_trees, signature.n_outputs)
 
-    def adapt(self, module: nn.Module, support: Rows) -> LogisticState:  # noqa: D102
+    def adapt(self, module: nn.Module, support: Rows) -> LogisticState:
         n_classes = module.n_classes if support.ways is None else int(support.ways.max())
         rows, offset = module.latent(support.x, n_classes)
         target = one_hot_targets(support.y, n_classes, module.link, rows)
@@ -200,16 +200,14 @@ class BayesianLogistic(HeadLearner):
         posterior = laplace(rows, offset, target, support.mask, support.ways, n_steps, module.link)
         return LogisticState(support, posterior, posterior.evidence)
 
-    def update(self, module: nn.Module, state: LogisticState, support: Rows) -> LogisticState:  # noqa: D102
+    def update(self, module: nn.Module, state: LogisticState, support: Rows) -> LogisticState:
         return self.adapt(module, state.support.extend(support))
 
-    def predict(self, module: nn.Module, state: LogisticState, x: Tensor) -> Distribution:  # noqa: D102
+    def predict(self, module: nn.Module, state: LogisticState, x: Tensor) -> Distribution:
         log_p = self._log_probabilities(module, state, x)
         return blended(log_p, module.blend(state.evidence), module.link)
 
-    def log_prob_heads(  # noqa: D102
-        self, module: nn.Module, state: LogisticState, query: Rows
-    ) -> Tensor:
+    def log_prob_heads(self, module: nn.Module, state: LogisticState, query: Rows) -> Tensor:
         log_p = self._log_probabilities(module, state, query.x)
         return row_log_likelihood(log_p, query.y, module.link)
 

@@ -161,7 +161,7 @@ class PrototypicalNetwork(Learner):
 
     kinds = ("classification",)
 
-    def prepare(  # noqa: D102
+    def prepare(
         self, store: TaskStore, signature: Signature, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         n_classes = signature.n_outputs if signature.shared_classes else 0
@@ -179,7 +179,7 @@ class PrototypicalNetwork(Learner):
         }
         return {name: array.astype(np.float32) for name, array in prepared.items()}
 
-    def build(  # noqa: D102
+    def build(
         self,
         signature: Signature,
         prepared: dict[str, np.ndarray],
@@ -195,7 +195,7 @@ class PrototypicalNetwork(Learner):
                 getattr(module, name).copy_(torch.tensor(prepared[name]))
         return module
 
-    def adapt(self, module: nn.Module, support: Rows) -> Prototypes:  # noqa: D102
+    def adapt(self, module: nn.Module, support: Rows) -> Prototypes:
         n_tasks, ways = support.n_tasks, support.ways
         n_classes = module.n_classes if ways is None else int(ways.max())
         width = module.centres.shape[1]
@@ -203,14 +203,14 @@ class PrototypicalNetwork(Learner):
         empty = Prototypes(nothing, nothing[..., 0], nothing[:, 0, 0], ways)
         return self.update(module, empty, support)
 
-    def update(self, module: nn.Module, state: Prototypes, support: Rows) -> Prototypes:  # noqa: D102
+    def update(self, module: nn.Module, state: Prototypes, support: Rows) -> Prototypes:
         rows_at_once = max(1, NUMBERS_AT_ONCE // state.sums.numel())
         parts = (t.split(rows_at_once, 1) for t in (support.x, support.y, support.mask))
         for x, y, mask in zip(*parts, strict=True):
             state = _take_in(module, state, module.embed(x), y, mask)
         return state
 
-    def predict(self, module: nn.Module, state: Prototypes, x: Tensor) -> Distribution:  # noqa: D102
+    def predict(self, module: nn.Module, state: Prototypes, x: Tensor) -> Distribution:
         logits = module.logits(state.sums, state.counts, state.ways, module.embed(x))
         return Categorical(logits=logits, validate_args=False)
 

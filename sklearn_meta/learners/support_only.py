@@ -95,7 +95,7 @@ class SupportOnly(Learner):
     C. E. Rasmussen, C. K. I. Williams (2006). Gaussian processes for machine learning.
     """
 
-    def build(  # noqa: D102
+    def build(
         self,
         signature: Signature,
         prepared: dict[str, np.ndarray],
@@ -103,7 +103,7 @@ class SupportOnly(Learner):
     ) -> nn.Module:
         return SupportOnlyModule(signature)
 
-    def adapt(self, module: nn.Module, support: Rows) -> Alone:  # noqa: D102
+    def adapt(self, module: nn.Module, support: Rows) -> Alone:
         landmarks, landmark_mask = _landmarks(support, MAX_LANDMARKS[module.kind])
         whiten = _whiteners(landmarks, landmark_mask)
         bases = _bases(support.x, landmarks, landmark_mask, whiten) * support.mask[..., None]
@@ -150,10 +150,10 @@ class SupportOnly(Learner):
             **anchors, evidence=evidence, weights=weights, rows=rows, chol=chol, noise=noise
         )
 
-    def update(self, module: nn.Module, state: Alone, support: Rows) -> Alone:  # noqa: D102
+    def update(self, module: nn.Module, state: Alone, support: Rows) -> Alone:
         return self.adapt(module, state.support.extend(support))
 
-    def predict(self, module: nn.Module, state: Alone, x: Tensor) -> Distribution:  # noqa: D102
+    def predict(self, module: nn.Module, state: Alone, x: Tensor) -> Distribution:
         bases = _bases(x, state.landmarks, state.landmark_mask, state.whiten)
         log_weight = torch.log_softmax(state.evidence, 0)
         rows = _components(bases, module.kind)
@@ -187,7 +187,7 @@ class SupportOnly(Learner):
         share = torch.softmax(state.evidence, 0).view(-1, len(bases), len(x)).sum(0)
         return (bases * share[..., None, None].sqrt()).movedim(0, -2).flatten(-2)
 
-    def evidence(self, module: nn.Module, state: Alone) -> Tensor:  # noqa: D102
+    def evidence(self, module: nn.Module, state: Alone) -> Tensor:
         return torch.logsumexp(state.evidence, 0) - math.log(len(state.evidence))
 
 
