@@ -80,12 +80,14 @@ class Model:
     def __init__(self, prior: Prior, device: torch.device):
         # The prior itself is not kept: models are cached for as long as their prior lives.
         self.device, self.is_prior = device, bool(prior.weights)
-        self.dtype = torch.float32 if device.type == "mps" else torch.float64
         signature = prior.signature
         self.classes = signature.pop("classes", None)
         reach = signature.pop("target_reach", None)
         self.target_reach = None if reach is None else np.array(reach)
-        self.signature = Signature(**{**signature, "hidden": tuple(signature["hidden"])})
+        self.signature = Signature.from_dict(signature, prior.network)
+        # Convolutions in float64 would take many times as long.
+        single = device.type == "mps" or not self.signature.is_plain
+        self.dtype = torch.float32 if single else torch.float64
         config = prior.learner_config
         self.learner = get_learner(config["name"], config["params"])
         self.module = self.learner.restore(self.signature, prior.weights)

@@ -5,6 +5,7 @@ import json
 import os
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -78,6 +79,9 @@ class Prior:
     meta : dict, default=None
         What the prior was trained on: number of tasks and rows, columns, library versions,
         meta-parameters.
+    network : nn.Module, default=None
+        The user's own network, if meta-training was given one. It is code, so no part of the
+        content: neither saved nor compared.
 
     Attributes
     ----------
@@ -99,7 +103,7 @@ class Prior:
     Configurations are stored as JSON, so a tuple comes back as a list.
     """
 
-    __slots__ = ("__weakref__", "_arrays", "_config", "_digest")
+    __slots__ = ("__weakref__", "_arrays", "_config", "_digest", "network")
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class Prior:
         target: dict | None = None,
         target_arrays: dict | None = None,
         meta: dict | None = None,
+        network: Any = None,
     ):
         config = {
             "estimator_type": estimator_type,
@@ -139,6 +144,7 @@ class Prior:
         object.__setattr__(self, "_config", text)
         object.__setattr__(self, "_arrays", arrays)
         object.__setattr__(self, "_digest", _digest(text, arrays))
+        object.__setattr__(self, "network", network)
 
     estimator_type = _entry("estimator_type", '"regressor", "classifier" or "reconstructor".')
     learner_config = _entry("learner_config", "The learner's name and constructor parameters.")
@@ -197,13 +203,16 @@ class Prior:
             temporary.unlink(missing_ok=True)
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> "Prior":
+    def load(cls, path: str | os.PathLike, network: Any = None) -> "Prior":
         """Read a prior that `save` wrote. Everything is validated and nothing is executed.
 
         Parameters
         ----------
         path : str or path-like
             The file.
+        network : nn.Module, default=None
+            The network that meta-training was given, if it was one of the user's own; its weights
+            come from the file.
 
         Returns
         -------
@@ -229,7 +238,8 @@ class Prior:
             )
         with _refusing(path):
             _check_entries(header, {**_CONFIG_TYPES, "digest": str})
-            prior = _rebuild({key: header[key] for key in _CONFIG_TYPES}, _read_arrays(file))
+            config = {key: header[key] for key in _CONFIG_TYPES}
+            prior = _rebuild(config, _read_arrays(file), network)
             if prior.digest != header["digest"]:
                 raise ValueError("its content does not match its checksum, so it is damaged")
         return prior
@@ -250,7 +260,7 @@ class Prior:
         return self
 
     def __reduce__(self):
-        return _rebuild, (json.loads(self._config), dict(self._arrays))
+        return _rebuild, (json.loads(self._config), dict(self._arrays), self.network)
 
     def __eq__(self, other):
         return self._digest == other._digest if isinstance(other, Prior) else NotImplemented
@@ -267,9 +277,9 @@ class Prior:
         )
 
 
-def _rebuild(config, arrays):
+def _rebuild(config, arrays, network=None):
     """Make a prior from its configuration and its arrays by ``"section/name"``."""
-    return Prior(**config, **_split(arrays))
+    return Prior(**config, **_split(arrays), network=network)
 
 
 def _split(arrays):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from sklearn_meta.networks import make_network
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
@@ -34,6 +35,11 @@ class Signature:
         in the list of all classes, else they are local to each task.
     hidden : tuple of int
         Widths of the layers of the learner's network; the last is the number of its features.
+        Where rows are images, the channels of its convolutions.
+    image_shape : (H, W) or (C, H, W), optional
+        Rows are images with their pixels in this order, one after the other.
+    template : nn.Module, optional
+        The user's own network, copied and never trained in place.
     """
 
     kind: str
@@ -41,10 +47,44 @@ class Signature:
     n_outputs: int
     shared_classes: bool = False
     hidden: tuple[int, ...] = (64, 64, 32)
+    image_shape: tuple[int, ...] | None = None
+    template: nn.Module | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether rows are columns of a table, and the network is an MLP of the library's own."""
+        return self.image_shape is None and self.template is None
+
+    def make_network(self, generator: torch.Generator) -> nn.Module:
+        """Make the network of features: rows (..., n_inputs) -> (..., ``n_features``)."""
+        return make_network(self.n_inputs, self.hidden, self.image_shape, self.template, generator)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the signature as JSON has it."""
-        return asdict(self)
+        """Return the signature as JSON has it; of a template, that there was one."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "template"}
+        return plain | {"own_network": self.template is not None}
+
+    @classmethod
+    def from_dict(cls, config: dict[str, Any], template: nn.Module | None = None) -> Signature:
+        """Make a signature again from `to_dict` and the template, if there was one.
+
+        Raises
+        ------
+        ValueError
+            If a template is missing, or there is one too many.
+        """
+        config = dict(config)
+        if config.pop("own_network") != (template is not None):
+            raise ValueError(
+                "this prior was meta-trained with a network of the user's own, which is no part of "
+                "it: load it by Prior.load(path, network=module)"
+                if template is None
+                else "this prior was meta-trained with a network of the library's own: load it "
+                "without network="
+            )
+        for name in ("hidden", "image_shape"):
+            config[name] = None if config[name] is None else tuple(config[name])
+        return cls(**config, template=template)
 
 
 class Learner(BaseEstimator):

@@ -22,6 +22,11 @@ class MLP(nn.Module):
     generator : torch.Generator
         Source of the random start.
 
+    Attributes
+    ----------
+    n_features : int
+        Width of the output.
+
     Raises
     ------
     ValueError
@@ -36,6 +41,7 @@ class MLP(nn.Module):
                 f"n_inputs is {n_inputs!r} and hidden is {tuple(hidden)!r}, expected positive "
                 "widths, and at least one layer."
             )
+        self.n_features = widths[-1]
         pairs = zip(widths[:-1], widths[1:], strict=True)
         self.layers = nn.ModuleList(linear(a, b, generator) for a, b in pairs)
 
