@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from ._stacked import stacked_call
 
 
 class Template(nn.Module):
@@ -54,6 +56,10 @@ class Template(nn.Module):
         """Map rows (..., n_inputs) to (..., n_features)."""
         rows = x.reshape(-1, *self.row_shape)
         return self.module(rows).reshape(*x.shape[:-1], self.n_features)
+
+    def stacked(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Map rows (T, n, n_inputs) of T tasks by parameters (T, *shape): see `stacked_call`."""
+        return stacked_call(self, parameters, x)
 
 
 def as_channels(image_shape: Sequence[int]) -> tuple[int, int, int]:
