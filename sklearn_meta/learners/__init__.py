@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from ._base import Learner, Signature
     from .bayesian_linear import BayesianLinear
     from .bayesian_logistic import BayesianLogistic
+    from .deep_kernel import DeepKernelGP
     from .prototypical import PrototypicalNetwork
     from .support_only import SupportOnly
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 LEARNERS = {
     "bayesian_linear": ("bayesian_linear", "BayesianLinear"),
     "bayesian_logistic": ("bayesian_logistic", "BayesianLogistic"),
+    "deep_kernel": ("deep_kernel", "DeepKernelGP"),
     "prototypical": ("prototypical", "PrototypicalNetwork"),
     "support_only": ("support_only", "SupportOnly"),
 }
@@ -28,6 +30,7 @@ __all__ = [
     "LEARNERS",
     "BayesianLinear",
     "BayesianLogistic",
+    "DeepKernelGP",
     "Learner",
     "PrototypicalNetwork",
     "Signature",
