@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .bayesian_linear import BayesianLinear
     from .bayesian_logistic import BayesianLogistic
     from .deep_kernel import DeepKernelGP
+    from .neural_process import NeuralProcess
     from .prototypical import PrototypicalNetwork
     from .support_only import SupportOnly
 
@@ -18,6 +19,7 @@ LEARNERS = {
     "bayesian_linear": ("bayesian_linear", "BayesianLinear"),
     "bayesian_logistic": ("bayesian_logistic", "BayesianLogistic"),
     "deep_kernel": ("deep_kernel", "DeepKernelGP"),
+    "neural_process": ("neural_process", "NeuralProcess"),
     "prototypical": ("prototypical", "PrototypicalNetwork"),
     "support_only": ("support_only", "SupportOnly"),
 }
@@ -32,6 +34,7 @@ __all__ = [
     "BayesianLogistic",
     "DeepKernelGP",
     "Learner",
+    "NeuralProcess",
     "PrototypicalNetwork",
     "Signature",
     "SupportOnly",
