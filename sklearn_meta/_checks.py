@@ -6,8 +6,6 @@ import warnings
 from numbers import Real
 from typing import Any
 
-from sklearn_meta.preprocessing import TableEncoder
-
 
 def check_use_prior(value: Any) -> Any:
     """Return the parameter `use_prior`: "auto", True or a float.
@@ -24,7 +22,7 @@ def check_use_prior(value: Any) -> Any:
     raise ValueError(f"use_prior is {value!r}, expected 'auto', True or a weight in [0, 1].")
 
 
-def warn_of_names(owner: str, encoder: TableEncoder, X: Any) -> None:
+def warn_of_names(owner: str, encoder: Any, X: Any) -> None:
     """Warn, as scikit-learn does, where names come where none were, or none where some were."""
     columns = X.columns if hasattr(type(X), "columns") else ()
     named = len(columns) > 0 and all(isinstance(name, str) for name in columns)

@@ -41,11 +41,14 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
     verbose : int, default=0
         From 1 on, meta-training shows a progress bar.
     learner : str or Learner, default="auto"
-        Algorithm of meta-learning; "auto" is `BayesianLogistic`. This and all parameters up to
-        `max_time` are fixed by the prior: set beside one they raise.
-    network : tuple of int, default="auto"
-        Widths of the layers of the learner's network; the last is the number of its features.
-    preprocessor : TableEncoder, default="auto"
+        Algorithm of meta-learning; "auto" is `BayesianLogistic`, or `PrototypicalNetwork` for
+        images and for a network of your own. This and all parameters up to `image_shape` are
+        fixed by the prior: set beside one they raise.
+    network : tuple of int or torch.nn.Module, default="auto"
+        Widths of the layers of the learner's network, the last of which is the number of its
+        features; channels of its convolutions where rows are images. A module maps rows (or
+        images) to features; a copy of it is trained, which starts with its weights.
+    preprocessor : TableEncoder or ImageEncoder, default="auto"
         Encoder of the columns, fitted once over the meta-training tasks.
     shared_classes : bool, default="auto"
         Whether a label means the same in every task; "auto" asks tasks left out whether models of
@@ -70,6 +73,8 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
         What counts as an improvement, in nats.
     max_time : float, default="auto"
         Seconds that meta-training may take, about.
+    image_shape : (H, W) or (C, H, W), default=None
+        Rows are images of this shape, their pixels one after the other.
     checkpoint : path, default=None
         File from which an interrupted meta-training goes on.
     use_prior : "auto", True or float, default="auto"
@@ -115,6 +120,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
     _private_attributes = (*MetaEstimator._private_attributes, "_is_multilabel", "_known")
     _estimator_type_of_prior = "classifier"
     _default_learner = "bayesian_logistic"
+    _default_learner_of_networks = "prototypical"
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
         n_iter_no_change: Any = "auto",
         tol: Any = "auto",
         max_time: Any = "auto",
+        image_shape: tuple[int, ...] | None = None,
         checkpoint: Any = None,
         use_prior: Any = "auto",
         task_column: str | int | None = None,
@@ -160,6 +167,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
         self.n_iter_no_change = n_iter_no_change
         self.tol = tol
         self.max_time = max_time
+        self.image_shape = image_shape
         self.checkpoint = checkpoint
         self.use_prior = use_prior
         self.task_column = task_column

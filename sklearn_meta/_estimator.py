@@ -27,7 +27,13 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     """Base of the estimators; a subclass brings the targets."""
 
     #: Parameters that the prior fixes.
-    _meta_parameters: tuple[str, ...] = ("learner", "network", "preprocessor", *TRAINING_PARAMETERS)
+    _meta_parameters: tuple[str, ...] = (
+        "learner",
+        "network",
+        "preprocessor",
+        *TRAINING_PARAMETERS,
+        "image_shape",
+    )
 
     #: Fitted attributes beside those whose names end with an underscore.
     _private_attributes: tuple[str, ...] = ("_adapted", "_tasks")
@@ -37,6 +43,9 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
 
     #: Name of the learner where the parameter is "auto".
     _default_learner: str
+
+    #: The same where rows are images, or the network is the user's own.
+    _default_learner_of_networks: str
 
     @abstractmethod
     def _check_targets(self, y: Any) -> np.ndarray:

@@ -14,7 +14,9 @@ from sklearn_meta._prior import Prior
 from sklearn_meta._resolve_prior import described
 from sklearn_meta._targets import Targets
 from sklearn_meta._training_config import TrainingConfig, resolve
-from sklearn_meta.preprocessing import TableEncoder
+from sklearn_meta.preprocessing import ImageEncoder, TableEncoder
+from sklearn_meta.preprocessing._pixels import check_image_shape
+from sklearn_meta.preprocessing._registry import ENCODERS, export_encoder
 from sklearn_meta.tasks import Task, TaskStore, check_tasks
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ TRAINING_PARAMETERS = (
     "max_time",
 )
 HIDDEN = (64, 64, 32)
+HIDDEN_CHANNELS = (64, 64, 64, 64)  # where rows are images
 
 
 def learn_prior(
@@ -67,13 +70,18 @@ def learn_prior(
     from sklearn_meta.learners._base import Signature
 
     device = resolve_device(estimator.device)
-    hidden = _hidden(estimator.network)
+    image_shape = estimator.image_shape
+    hidden, template = _network(
+        estimator.network, HIDDEN if image_shape is None else HIDDEN_CHANNELS
+    )
     learner = new_learner(estimator)
     config_of_learner = learner_config(learner)
     tasks = _checked(estimator, tasks, "tasks", min_tasks)
-    encoder = new_encoder(estimator.preprocessor)
+    encoder = new_encoder(estimator.preprocessor, image_shape)
     encoder.fit([task.X for task in tasks], names=[task.name for task in tasks])
     x, offsets = _encoded(encoder, tasks)
+    if image_shape is not None:
+        image_shape = check_image_shape(image_shape, x.shape[1])
     targets = estimator._learn_targets(tasks, x, offsets)
     if targets.kind not in learner.kinds:
         raise ValueError(
@@ -81,8 +89,16 @@ def learn_prior(
             f"and these tasks are {targets.kind}; choose another learner."
         )
     signature = Signature(
-        targets.kind, x.shape[1], targets.n_outputs, targets.shared_classes, hidden
+        targets.kind,
+        x.shape[1],
+        targets.n_outputs,
+        targets.shared_classes,
+        hidden,
+        image_shape,
+        template,
     )
+    if not (signature.is_plain or learner.takes_networks):
+        raise _takes_no_networks(learner, signature)
     store = TaskStore(x, targets.y, offsets, [task.name for task in tasks], targets.ways)
     given = {name: getattr(estimator, name) for name in TRAINING_PARAMETERS}
     defaults = learner.defaults(signature)
@@ -123,7 +139,8 @@ def learn_prior(
     meta_parameters = {name: described(getattr(config, name)) for name in TRAINING_PARAMETERS}
     meta_parameters |= {
         "learner": described(learner),
-        "network": list(hidden),
+        "network": described(hidden if template is None else template),
+        "image_shape": described(image_shape),
         "preprocessor": described(encoder),
         "shared_classes": targets.shared_classes,
     }
@@ -142,7 +159,7 @@ def vague_prior(estimator: MetaEstimator, X: Any, y: np.ndarray) -> Prior:
     """Prior that knows nothing but how this one table is to be encoded."""
     from sklearn_meta.learners._base import Signature
 
-    encoder = new_encoder(estimator.preprocessor).fit([X])
+    encoder = new_encoder(estimator.preprocessor, estimator.image_shape).fit([X])
     x = encoder.transform(X, estimator_name=type(estimator).__name__)
     targets = estimator._learn_targets([Task(X, y, name="0")], x, np.array([0, len(x)]))
     signature = Signature(targets.kind, x.shape[1], targets.n_outputs, targets.shared_classes)
@@ -150,22 +167,22 @@ def vague_prior(estimator: MetaEstimator, X: Any, y: np.ndarray) -> Prior:
     return _assemble(estimator, learner, signature, targets, {}, encoder, None)
 
 
-def new_encoder(preprocessor: Any) -> TableEncoder:
-    """Unfitted encoder of the parameter `preprocessor`.
+def new_encoder(preprocessor: Any, image_shape: Any = None) -> Any:
+    """Unfitted encoder of the parameters `preprocessor` and `image_shape`.
 
     Raises
     ------
     TypeError
-        If it is neither "auto" nor a `TableEncoder`.
+        If `preprocessor` is neither "auto" nor an encoder.
     """
-    if isinstance(preprocessor, TableEncoder):
+    if isinstance(preprocessor, tuple(ENCODERS.values())):
         return clone(preprocessor)
     if not (isinstance(preprocessor, str) and preprocessor == "auto"):
         raise TypeError(
-            f"preprocessor is {preprocessor!r}, expected 'auto' or a "
-            "sklearn_meta.preprocessing.TableEncoder."
+            f"preprocessor is {preprocessor!r}, expected 'auto' or one of "
+            f"sklearn_meta.preprocessing: {sorted(ENCODERS)}."
         )
-    return TableEncoder()
+    return TableEncoder() if image_shape is None else ImageEncoder(image_shape)
 
 
 def new_learner(estimator: MetaEstimator) -> Any:
@@ -185,7 +202,10 @@ def new_learner(estimator: MetaEstimator) -> Any:
         raise TypeError(
             f"learner is {learner!r}, expected 'auto', the name of a learner or a Learner."
         )
-    return get_learner(estimator._default_learner if learner == "auto" else learner)
+    if learner == "auto":
+        plain = estimator.image_shape is None and not _is_module(estimator.network)
+        learner = estimator._default_learner if plain else estimator._default_learner_of_networks
+    return get_learner(learner)
 
 
 def generator_of(random_state: Any) -> np.random.Generator:
@@ -202,21 +222,42 @@ def _checked(estimator: MetaEstimator, tasks: Any, argument: str, least: int) ->
     )
 
 
-def _encoded(encoder: TableEncoder, tasks: list[Task]) -> tuple[np.ndarray, np.ndarray]:
+def _encoded(encoder: Any, tasks: list[Task]) -> tuple[np.ndarray, np.ndarray]:
     names = [task.name for task in tasks]
     return encoder.transform_many([task.X for task in tasks], names=names)
 
 
-def _hidden(network: Any) -> tuple[int, ...]:
+def _network(network: Any, default: tuple[int, ...]) -> tuple[tuple[int, ...], Any]:
+    """Widths of the layers, and the module of the user's own, of the parameter `network`."""
+    if _is_module(network):
+        return default, network
     if isinstance(network, str) and network == "auto":
-        return HIDDEN
+        return default, None
     widths = network if isinstance(network, (tuple, list)) else ()
     if not widths or not all(isinstance(w, (int, np.integer)) and w > 0 for w in widths):
         raise ValueError(
-            f"network is {network!r}, expected 'auto' or the widths of the network's layers, such "
-            f"as {HIDDEN}."
+            f"network is {network!r}, expected 'auto', the widths of the network's layers, such "
+            f"as {default}, or a torch.nn.Module."
         )
-    return tuple(int(width) for width in widths)
+    return tuple(int(width) for width in widths), None
+
+
+def _is_module(network: Any) -> bool:
+    from torch.nn import Module
+
+    return isinstance(network, Module)
+
+
+def _takes_no_networks(learner: Any, signature: Any) -> ValueError:
+    from sklearn_meta.learners import LEARNERS, get_learner
+
+    learners = {name: get_learner(name) for name in LEARNERS}
+    able = [n for n, one in learners.items() if one.takes_networks and signature.kind in one.kinds]
+    what = "images" if signature.image_shape is not None else "a network of your own"
+    return ValueError(
+        f"learner {type(learner).__name__} takes neither image_shape nor a module for network=, "
+        f"so it cannot learn from {what}; learners of {signature.kind} that can: {able}."
+    )
 
 
 def _assemble(
@@ -225,10 +266,10 @@ def _assemble(
     signature: Any,
     targets: Targets,
     weights: dict[str, np.ndarray],
-    encoder: TableEncoder,
+    encoder: Any,
     meta: dict[str, Any] | None,
 ) -> Prior:
-    encoder_config, encoder_arrays = encoder.to_dict()
+    encoder_config, encoder_arrays = export_encoder(encoder)
     return Prior(
         estimator_type=estimator._estimator_type_of_prior,
         learner_config=learner,
@@ -239,6 +280,7 @@ def _assemble(
         target=targets.config,
         target_arrays=targets.arrays,
         meta=meta,
+        network=signature.template,
     )
 
 

@@ -19,7 +19,8 @@ from sklearn_meta.learners import get_learner
 from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.learners._state import map_tensors, take
 from sklearn_meta.learners.support_only import SupportOnly
-from sklearn_meta.preprocessing import TableEncoder, TargetScaler
+from sklearn_meta.preprocessing import TargetScaler
+from sklearn_meta.preprocessing._registry import import_encoder
 from sklearn_meta.tasks._episodes import Rows, pad_rows
 
 ROWS_AT_ONCE = 4096
@@ -94,7 +95,7 @@ class Model:
         self.module.to(device=device, dtype=self.dtype)
         self.alone = SupportOnly()
         self.alone_module = self.alone.restore(self.signature, {})
-        self.encoder = TableEncoder.from_dict(prior.encoder, prior.encoder_arrays)
+        self.encoder = import_encoder(prior.encoder, prior.encoder_arrays)
         self.scaler = None
         if prior.target is not None:
             self.scaler = TargetScaler.from_dict(prior.target, prior.target_arrays)
@@ -227,9 +228,11 @@ def ready(prior: Prior, device: torch.device) -> Model:
     """Model of a prior on a device; made once, shared by clones, copies and threads."""
     with _lock:
         models = _ready.setdefault(prior, {})
-        if str(device) not in models:
-            models[str(device)] = Model(prior, device)
-        return models[str(device)]
+        model = models.get(str(device))
+        # Priors are equal whatever the user's own network, which is no part of their content.
+        if model is None or model.signature.template is not prior.network:
+            model = models[str(device)] = Model(prior, device)
+        return model
 
 
 @dataclasses.dataclass(frozen=True, eq=False, slots=True)

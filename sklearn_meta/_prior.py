@@ -1,5 +1,6 @@
 """Prior: what meta-training learned, as an immutable object that holds no code."""
 
+import copy
 import hashlib
 import json
 import os
@@ -80,8 +81,8 @@ class Prior:
         What the prior was trained on: number of tasks and rows, columns, library versions,
         meta-parameters.
     network : nn.Module, default=None
-        The user's own network, if meta-training was given one. It is code, so no part of the
-        content: neither saved nor compared.
+        The user's own network, if meta-training was given one; a copy of it is kept, on the CPU.
+        It is code, so no part of the content: neither saved nor compared.
 
     Attributes
     ----------
@@ -96,7 +97,8 @@ class Prior:
         If a configuration holds what JSON cannot, or an array is none of NumPy's booleans,
         integers and floating-point numbers of up to 64 bits.
     ValueError
-        If a configuration is incomplete or an array is not finite.
+        If a configuration is incomplete or an array is not finite, or ``network`` is missing or
+        one too many.
 
     Notes
     -----
@@ -133,6 +135,7 @@ class Prior:
                 f"estimator_type must be one of {_ESTIMATOR_TYPES}, got {estimator_type!r}"
             )
         _check_entries(learner_config, {"name": str, "params": dict}, where="learner_config.")
+        _check_network(signature, network)
         sections = (weights, encoder_arrays or {}, target_arrays or {})
         arrays = {
             f"{section}/{name}": _frozen(value, f"{section}/{name}")
@@ -144,7 +147,7 @@ class Prior:
         object.__setattr__(self, "_config", text)
         object.__setattr__(self, "_arrays", arrays)
         object.__setattr__(self, "_digest", _digest(text, arrays))
-        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "network", None if network is None else _on_cpu(network))
 
     estimator_type = _entry("estimator_type", '"regressor", "classifier" or "reconstructor".')
     learner_config = _entry("learner_config", "The learner's name and constructor parameters.")
@@ -224,7 +227,8 @@ class Prior:
         FileNotFoundError
             If there is no such file.
         ValueError
-            If the file is no prior, is damaged, or is of a newer format.
+            If the file is no prior, is damaged, or is of a newer format; if ``network`` is missing,
+            or there is one where none is needed.
         """
         file = Path(path)
         if not file.exists():
@@ -239,6 +243,8 @@ class Prior:
         with _refusing(path):
             _check_entries(header, {**_CONFIG_TYPES, "digest": str})
             config = {key: header[key] for key in _CONFIG_TYPES}
+        _check_network(config["signature"], network)
+        with _refusing(path):
             prior = _rebuild(config, _read_arrays(file), network)
             if prior.digest != header["digest"]:
                 raise ValueError("its content does not match its checksum, so it is damaged")
@@ -302,6 +308,26 @@ def _check_entries(config, types, where=""):
             wanted = "dict or None" if isinstance(expected, tuple) else expected.__name__
             got = type(config[key]).__name__
             raise TypeError(f"{where}{key} must be of type {wanted}, got {got}")
+
+
+def _check_network(signature, network):
+    """Refuse a prior of a user's own network without it, and any other prior with one."""
+    if network is not None and not callable(getattr(network, "state_dict", None)):
+        raise TypeError(f"network must be a torch.nn.Module, got {type(network).__name__}")
+    if signature.get("own_network", False) == (network is not None):
+        return
+    raise ValueError(
+        "this prior was meta-trained with a network of the user's own, which is no part of it: "
+        "load it by Prior.load(path, network=module)"
+        if network is None
+        else "this prior was meta-trained with a network of the library's own: load it without "
+        "network="
+    )
+
+
+def _on_cpu(network):
+    """Copy a module, so that nothing that happens to it later reaches the prior."""
+    return copy.deepcopy(network).cpu()
 
 
 def _plain(value, where):

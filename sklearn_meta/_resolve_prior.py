@@ -57,7 +57,7 @@ def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
     Parameters
     ----------
     given : mapping of str to value
-        Meta-parameters of the estimator; "auto" agrees with everything.
+        Meta-parameters of the estimator; "auto" and None agree with everything.
     prior : Prior
 
     Raises
@@ -65,13 +65,13 @@ def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
     ValueError
         If one differs from that of the prior.
     """
-    given = {name: value for name, value in given.items() if not _is_auto(value)}
+    given = {name: value for name, value in given.items() if not _is_unset(value)}
     trained = prior.meta.get("meta_parameters", {}) if given else {}
     for name, value in given.items():
         if name not in trained or _agrees(name, value, trained[name]):
             continue
         raise ValueError(
-            f"{name}={value!r} has no effect: the prior was meta-trained with "
+            f"{name}={_given(value)} has no effect: the prior was meta-trained with "
             f"{name}={_shown(trained[name])}, and fit and adapt only adapt it. Leave it at 'auto', "
             "or call fit_tasks to meta-train anew; to search over it, use "
             "sklearn_meta.model_selection.TaskEstimator."
@@ -83,6 +83,9 @@ def described(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         params = {name: described(v) for name, v in value.get_params(deep=False).items()}
         return {"name": type(value).__name__, "params": params}
+    if _is_module(value):
+        n_weights = sum(tensor.numel() for tensor in value.state_dict().values())
+        return {"name": type(value).__name__, "params": {"n_weights": n_weights}}
     if isinstance(value, (tuple, list)):
         return [described(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
@@ -98,8 +101,17 @@ def _agrees(name: str, value: Any, trained: Any) -> bool:
     return value == trained or (name == "shots" and [value, value] == trained)
 
 
-def _is_auto(value: Any) -> bool:
-    return isinstance(value, str) and value == "auto"
+def _is_unset(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value == "auto")
+
+
+def _is_module(value: Any) -> bool:
+    # By what it can do: torch, which takes long to import, may not be needed at all.
+    return callable(getattr(value, "state_dict", None))
+
+
+def _given(value: Any) -> str:
+    return _shown(described(value)) if _is_module(value) else repr(value)
 
 
 def _shown(trained: Any) -> str:

@@ -66,24 +66,11 @@ class Signature:
 
     @classmethod
     def from_dict(cls, config: dict[str, Any], template: nn.Module | None = None) -> Signature:
-        """Make a signature again from `to_dict` and the template, if there was one.
-
-        Raises
-        ------
-        ValueError
-            If a template is missing, or there is one too many.
-        """
-        config = dict(config)
-        if config.pop("own_network") != (template is not None):
-            raise ValueError(
-                "this prior was meta-trained with a network of the user's own, which is no part of "
-                "it: load it by Prior.load(path, network=module)"
-                if template is None
-                else "this prior was meta-trained with a network of the library's own: load it "
-                "without network="
-            )
+        """Make a signature again from `to_dict` and the template, if there was one."""
+        config = {name: value for name, value in config.items() if name != "own_network"}
         for name in ("hidden", "image_shape"):
-            config[name] = None if config[name] is None else tuple(config[name])
+            if config.get(name) is not None:
+                config[name] = tuple(config[name])
         return cls(**config, template=template)
 
 
@@ -104,6 +91,9 @@ class Learner(BaseEstimator):
 
     #: True if members hold out their own folds of the tasks: the loop then needs to hold out none.
     cross_fitted: bool = False
+
+    #: Whether its network may be one for images, or the user's own (`Signature.make_network`).
+    takes_networks: bool = True
 
     def defaults(self, signature: Signature) -> dict[str, Any]:
         """Parameters of meta-training that suit the learner better than the common defaults."""
@@ -159,7 +149,12 @@ class Learner(BaseEstimator):
             module = self.build(signature, weights, torch.Generator().manual_seed(0))
             module.load_state_dict({name: torch.tensor(w) for name, w in weights.items()})
         except (KeyError, IndexError, RuntimeError) as error:
-            raise ValueError(f"the weights do not fit {type(self).__name__}: {error}") from error
+            own = ""
+            if signature.template is not None:
+                own = f" with a {type(signature.template).__name__} for its network"
+            raise ValueError(
+                f"the weights do not fit {type(self).__name__}{own}: {error}"
+            ) from error
         return module.eval().requires_grad_(False)
 
     def finish(self, module: nn.Module, held_out: Sequence[TaskBatch]) -> nn.Module:

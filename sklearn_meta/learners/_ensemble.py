@@ -31,6 +31,8 @@ class HeadLearner(Learner):
     n_members : int
     """
 
+    takes_networks = False  # heads share columns and trees, and bring networks of their own
+
     def __init__(
         self,
         heads: tuple[str, ...] = ("linear", "deep", "tree_linear", "tree_deep", "tree"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,11 @@ from torch.nn.functional import one_hot
 
 from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.learners._class_metric import class_metric
-from sklearn_meta.networks import MLP
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
 NETWORK_SCALE = 0.1  # of the network's columns at the start, beside the linear ones
+DISTANCE_AT_START = 10.0  # about, between rows, of features that vary by 1 each
 PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
 IMPOSSIBLE = -1e9
 NUMBERS_AT_ONCE = 2**22  # bounds the memory that the evidence of a large support takes
@@ -38,20 +39,26 @@ class PrototypicalModule(nn.Module):
     def __init__(self, signature: Signature, n_directions: int, generator: torch.Generator):
         super().__init__()
         self.n_classes = signature.n_outputs if signature.shared_classes else 0
-        n_priors, width = max(self.n_classes, 1), n_directions + signature.hidden[-1]
+        network = signature.make_network(generator)
+        n_priors, width = max(self.n_classes, 1), n_directions + network.n_features
         self.register_buffer("directions", torch.zeros(signature.n_inputs, n_directions))
         self.log_scale = nn.Parameter(torch.zeros(n_directions))
-        self.network = MLP(signature.n_inputs, signature.hidden, generator)
+        self.network = network
         self.centres = nn.Parameter(torch.zeros(n_priors, width))
         self.log_class_spread = nn.Parameter(torch.zeros(width))
         self.log_task_spread = nn.Parameter(torch.zeros(width))
         self.log_pseudo_count = nn.Parameter(torch.zeros(n_priors))
         self.log_temperature = nn.Parameter(torch.zeros(1))
         self.count_weight = nn.Parameter(torch.ones(1))
+        # A sum of rows is a row of its own in a table, but no image.
+        self.makes_classes = signature.is_plain
         with torch.no_grad():
-            last = self.network.layers[-1]
-            last.weight *= NETWORK_SCALE
-            last.bias.zero_()
+            if signature.is_plain:
+                last = network.layers[-1]
+                last.weight *= NETWORK_SCALE
+                last.bias.zero_()
+            else:
+                self.log_temperature += math.log(DISTANCE_AT_START / network.n_features)
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
         """Groups for the optimiser: only the network decays."""
@@ -139,7 +146,8 @@ class Prototypes:
 class PrototypicalNetwork(Learner):
     """Prototypical network: a row belongs to the class whose mean is nearest in the embedding.
 
-    The embedding is the encoded row in a metric, beside a network of the row. The metric starts as
+    The embedding is the encoded row in a metric, beside a network of the row; of images, or with a
+    network of the user's own, it is that network alone. The metric starts as
     linear discriminants where classes mean the same in every task, else with every column weighed
     by how much of it differs between classes. Prototypes are
     class means, shrunken by a meta-learned hierarchical normal model: towards the mean of the
@@ -165,6 +173,8 @@ class PrototypicalNetwork(Learner):
         self, store: TaskStore, signature: Signature, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         n_classes = signature.n_outputs if signature.shared_classes else 0
+        if not signature.is_plain:
+            return _start_of_network(store, signature, n_classes)
         start = class_metric(store, n_classes)
         # Columns that vary together must not count as if each were evidence of its own.
         temperature = start.freedom / start.directions.shape[1]
@@ -192,7 +202,8 @@ class PrototypicalNetwork(Learner):
                 start = torch.tensor(prepared[name])
                 getattr(module, name)[..., : start.shape[-1]] = start
             for name in ("log_pseudo_count", "log_temperature"):
-                getattr(module, name).copy_(torch.tensor(prepared[name]))
+                if name in prepared:
+                    getattr(module, name).copy_(torch.tensor(prepared[name]))
         return module
 
     def adapt(self, module: nn.Module, support: Rows) -> Prototypes:
@@ -226,10 +237,11 @@ class PrototypicalNetwork(Learner):
     def loss(self, module: nn.Module, episodes: TaskBatch) -> Tensor:
         """Return the mean of minus the log likelihood of the query rows.
 
-        In training, where classes mean nothing beyond a task, every second task gets classes that
-        no task has: else the embedding would tell the classes at hand apart and no others.
+        In training, where classes mean nothing beyond a task, every second task of a table gets
+        classes that no task has: else the embedding would tell the classes at hand apart and no
+        others.
         """
-        if module.training and episodes.support.ways is not None:
+        if module.training and module.makes_classes and episodes.support.ways is not None:
             episodes = _with_new_classes(episodes)
         return super().loss(module, episodes)
 
@@ -239,6 +251,24 @@ class PrototypicalNetwork(Learner):
         It is exact and additive over updates, and depends a little on the order of the rows.
         """
         return state.evidence
+
+
+def _start_of_network(
+    store: TaskStore, signature: Signature, n_classes: int
+) -> dict[str, np.ndarray]:
+    """Return a start without directions: columns say nothing by themselves."""
+    frequency = np.ones(1)
+    if n_classes:
+        rows_of_class = np.bincount(store.y, minlength=n_classes) + 1
+        frequency = PRIOR_ROWS * rows_of_class / rows_of_class.sum()
+    nothing = np.zeros(0, np.float32)
+    return {
+        "directions": np.zeros((signature.n_inputs, 0), np.float32),
+        "centres": np.zeros((len(frequency), 0), np.float32),
+        "log_class_spread": nothing,
+        "log_task_spread": nothing,
+        "log_pseudo_count": np.log(frequency).astype(np.float32),
+    }
 
 
 def _with_new_classes(episodes: TaskBatch) -> TaskBatch:

@@ -95,6 +95,8 @@ class SupportOnly(Learner):
     C. E. Rasmussen, C. K. I. Williams (2006). Gaussian processes for machine learning.
     """
 
+    takes_networks = False
+
     def build(
         self,
         signature: Signature,

@@ -36,20 +36,24 @@ class Template(nn.Module):
 
     def __init__(self, module: nn.Module, n_inputs: int, image_shape: Sequence[int] | None):
         super().__init__()
-        self.module = copy.deepcopy(module)
+        self.module = copy.deepcopy(module).float()
         self.row_shape = (n_inputs,) if image_shape is None else as_channels(image_shape)
         weights = next(self.module.parameters(), torch.zeros(()))
-        rows = torch.zeros(2, *self.row_shape, dtype=weights.dtype, device=weights.device)
+        rows = torch.zeros(2, *self.row_shape, device=weights.device)
+        training = self.module.training
         try:
+            # In eval mode: a trial must leave running statistics as they are.
             with torch.no_grad():
-                out = self.module(rows)
+                out = self.module.eval()(rows)
+            self.module.train(training)
             self.n_features = math.prod(out.shape[1:])
             if out.shape[0] != 2:
                 raise ValueError(f"it returned shape {tuple(out.shape)} for 2 rows")
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            encoded = "" if image_shape is not None else ", as the encoder gives them"
             raise ValueError(
                 f"network is a {type(module).__name__} that does not take rows of shape "
-                f"{('n', *self.row_shape)}: {error}"
+                f"{('n', *self.row_shape)}{encoded}: {error}"
             ) from error
 
     def forward(self, x: Tensor) -> Tensor:
