@@ -119,11 +119,11 @@ def learn_prior(
     module = learner.build(signature, prepared, generator)
     if "inputs" in prepared:
         store = store.replace(x=prepared["inputs"])
-    if validation_store is not None:
-        rows = torch.from_numpy(validation_store.x)
-        with torch.no_grad():
-            inputs = learner.inputs(module, rows).numpy()
-        validation_store = validation_store.replace(x=inputs)
+        if validation_store is not None:
+            rows = torch.from_numpy(validation_store.x)
+            with torch.no_grad():
+                inputs = learner.inputs(module, rows).numpy()
+            validation_store = validation_store.replace(x=inputs)
     module, history = meta_train(
         learner,
         module,

@@ -191,8 +191,8 @@ def _some(support: Rows) -> Rows:
     """At most MAX_ROWS_TO_JUDGE rows of each task, evenly spread over all; padding comes last."""
     count = support.mask.sum(1, keepdim=True)
     position = torch.arange(min(support.x.shape[1], MAX_ROWS_TO_JUDGE), device=count.device)
-    step = (count.to(torch.float64) / MAX_ROWS_TO_JUDGE).clamp_min(1)
-    index = (position * step).long().clamp_max(support.x.shape[1] - 1)
+    index = position * count.clamp_min(MAX_ROWS_TO_JUDGE) // MAX_ROWS_TO_JUDGE
+    index = index.clamp_max(support.x.shape[1] - 1)
     # Padding may lie between rows that came one after the other.
     rows_first = support.mask.int().argsort(dim=1, descending=True, stable=True)
     index = rows_first.gather(1, index)

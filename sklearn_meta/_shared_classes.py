@@ -37,6 +37,9 @@ def classes_are_shared(
         Whether the mean gain in log likelihood over chance is more than two standard errors
         (over tasks) above 0.
     """
+    pairs = np.unique(np.stack([task, y]), axis=1)
+    if np.bincount(pairs[1]).max() < 2:  # no label is in two tasks: none can be foreseen
+        return False
     if len(y) > MAX_ROWS:
         rows = np.sort(rng.choice(len(y), MAX_ROWS, replace=False))
         x, y, task = x[rows], y[rows], task[rows]

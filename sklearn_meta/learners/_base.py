@@ -116,6 +116,7 @@ class Learner(BaseEstimator):
         dict of str to ndarray
             With the key ``"inputs"``, of shape (n_rows, n), these rows replace the encoded ones in
             meta-training. They are what `inputs` would give, but for out-of-fold predictions.
+            Without it `loss` is given encoded rows, and applies `inputs` itself where it must.
         """
         return {}
 
@@ -170,7 +171,10 @@ class Learner(BaseEstimator):
         return module
 
     def inputs(self, module: nn.Module, x: Tensor) -> Tensor:
-        """Turn encoded rows (..., n_inputs) into the rows that the other methods take."""
+        """Turn encoded rows (..., n_inputs) into the rows that the other methods take.
+
+        What of a row depends on no task is computed here once, however often it is used.
+        """
         return x
 
     def adapt(self, module: nn.Module, support: Rows) -> State:

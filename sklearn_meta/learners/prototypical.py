@@ -50,8 +50,7 @@ class PrototypicalModule(nn.Module):
         self.log_pseudo_count = nn.Parameter(torch.zeros(n_priors))
         self.log_temperature = nn.Parameter(torch.zeros(1))
         self.count_weight = nn.Parameter(torch.ones(1))
-        # A sum of rows is a row of its own in a table, but no image.
-        self.makes_classes = signature.is_plain
+        self.is_plain = signature.is_plain
         with torch.no_grad():
             if signature.is_plain:
                 last = network.layers[-1]
@@ -71,7 +70,12 @@ class PrototypicalModule(nn.Module):
         ]
 
     def embed(self, x: Tensor) -> Tensor:
-        """Embed rows (..., n_inputs) -> (..., E): scaled directions, then the network's."""
+        """Embed rows (..., n_inputs) -> (..., E): scaled directions, then the network's.
+
+        Without directions the rows are taken for those of the network already.
+        """
+        if not self.is_plain:
+            return x
         return torch.cat([x @ self.directions * self.log_scale.exp(), self.network(x)], -1)
 
     def prototypes(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -206,6 +210,9 @@ class PrototypicalNetwork(Learner):
                     getattr(module, name).copy_(torch.tensor(prepared[name]))
         return module
 
+    def inputs(self, module: nn.Module, x: Tensor) -> Tensor:
+        return x if module.is_plain else module.network(x)
+
     def adapt(self, module: nn.Module, support: Rows) -> Prototypes:
         n_tasks, ways = support.n_tasks, support.ways
         n_classes = module.n_classes if ways is None else int(ways.max())
@@ -241,9 +248,24 @@ class PrototypicalNetwork(Learner):
         classes that no task has: else the embedding would tell the classes at hand apart and no
         others.
         """
-        if module.training and module.makes_classes and episodes.support.ways is not None:
+        if not module.is_plain:
+            episodes = self._embedded(module, episodes)
+        elif module.training and episodes.support.ways is not None:
             episodes = _with_new_classes(episodes)
         return super().loss(module, episodes)
+
+    def _embedded(self, module: nn.Module, episodes: TaskBatch) -> TaskBatch:
+        """Put all rows through the network at once; padding is left out."""
+        parts = (episodes.support, episodes.query)
+        x, mask = (torch.cat([getattr(p, name) for p in parts], 1) for name in ("x", "mask"))
+        embedded = self.inputs(module, x[mask])
+        z = embedded.new_zeros(*mask.shape, embedded.shape[-1])
+        z[mask] = embedded
+        support, query = (
+            dataclasses.replace(part, x=own)
+            for part, own in zip(parts, z.split([p.x.shape[1] for p in parts], 1), strict=True)
+        )
+        return dataclasses.replace(episodes, support=support, query=query)
 
     def evidence(self, module: nn.Module, state: Prototypes) -> Tensor:
         """Return the log probability (T,) of the labels, each foreseen from the rows before it.

@@ -56,8 +56,9 @@ class Alone:
         All rows so far.
     landmarks, landmark_mask : Tensor of shape (T, m, d) and (T, m)
         Rows on which the radial kernels are anchored: all, or evenly spread ones.
-    whiten : Tensor of shape (n_radial, T, m, m)
-        Lower Cholesky factors of the radial kernels at the landmarks.
+    whiten : Tensor of shape (n_anchored, T, m, m)
+        Lower Cholesky factors of the radial kernels at the landmarks; where rows are wider than
+        there are landmarks, of the linear kernel before them.
     weights : Tensor of shape (n_components, T, m', k)
         Posterior mean of the weights (regression).
     rows, chol : Tensor of shape (n_components, T, n', m') and (n_components, T, n', n')
@@ -88,7 +89,7 @@ class SupportOnly(Learner):
     a conjugate prior of the noise) or by Laplace's approximation (classification), and averaged by
     their marginal likelihoods. Nothing is meta-learned. It serves where there is no prior, and as
     the safeguard against a prior that misleads. Radial kernels of large supports are anchored on
-    a few hundred of their rows.
+    a few hundred of their rows; so is the linear kernel where rows are wide, as images are.
 
     References
     ----------
@@ -107,7 +108,8 @@ class SupportOnly(Learner):
 
     def adapt(self, module: nn.Module, support: Rows) -> Alone:
         landmarks, landmark_mask = _landmarks(support, MAX_LANDMARKS[module.kind])
-        whiten = _whiteners(landmarks, landmark_mask)
+        wide = support.x.shape[-1] > MAX_LANDMARKS[module.kind]
+        whiten = _whiteners(landmarks, landmark_mask, wide)
         bases = _bases(support.x, landmarks, landmark_mask, whiten) * support.mask[..., None]
         anchors = {
             "support": support,
@@ -156,7 +158,7 @@ class SupportOnly(Learner):
         return self.adapt(module, state.support.extend(support))
 
     def predict(self, module: nn.Module, state: Alone, x: Tensor) -> Distribution:
-        bases = _bases(x, state.landmarks, state.landmark_mask, state.whiten)
+        bases = _bases(x, state.landmarks, state.landmark_mask, state.whiten, new=True)
         log_weight = torch.log_softmax(state.evidence, 0)
         rows = _components(bases, module.kind)
         if module.kind != "regression":
@@ -201,31 +203,40 @@ def _landmarks(support: Rows, most: int) -> tuple[Tensor, Tensor]:
     count = support.mask.sum(1)
     position = torch.arange(most, device=count.device)
     # Few rows: all of them. Many: spread evenly, so that sorted rows are covered too.
-    step = (count.to(torch.float64) / most).clamp_min(1)[:, None]
-    index = (position * step).long().clamp_max(n - 1)
+    index = (position * count[:, None].clamp_min(most) // most).clamp_max(n - 1)
     landmarks = support.x.take_along_dim(index[..., None], 1)
     return landmarks, position < count[:, None]
 
 
-def _radial(a: Tensor, b: Tensor) -> Tensor:
-    """Radial kernels (n_radial, T, n, m) between rows."""
+def _kernels(a: Tensor, b: Tensor, wide: bool) -> Tensor:
+    """Kernels (n_anchored, T, n, m) between rows: linear where rows are wide, then radial."""
     distance = torch.cdist(a, b).square() / a.shape[-1]
-    return torch.stack([torch.exp(-0.5 * distance / scale**2) for scale in LENGTH_SCALES])
+    kernels = [torch.exp(-0.5 * distance / scale**2) for scale in LENGTH_SCALES]
+    if wide:
+        kernels.insert(0, a @ b.transpose(-1, -2) / a.shape[-1])
+    return torch.stack(kernels)
 
 
-def _whiteners(landmarks: Tensor, mask: Tensor) -> Tensor:
+def _whiteners(landmarks: Tensor, mask: Tensor, wide: bool) -> Tensor:
     both = mask[:, :, None] & mask[:, None, :]
     identity = torch.eye(landmarks.shape[1], dtype=landmarks.dtype, device=landmarks.device)
     jitter = 1e-8 if landmarks.dtype == torch.float64 else 1e-4
-    return cholesky(_radial(landmarks, landmarks) * both + identity * (~both + jitter))
+    return cholesky(_kernels(landmarks, landmarks, wide) * both + identity * (~both + jitter))
 
 
-def _bases(x: Tensor, landmarks: Tensor, mask: Tensor, whiten: Tensor) -> Tensor:
-    """Orthonormal features (1 + n_radial, T, n, m') of the linear and the radial kernels."""
-    radial = torch.linalg.solve_triangular(
-        whiten, (_radial(x, landmarks) * mask[:, None, :]).transpose(-1, -2), upper=False
+def _bases(x: Tensor, landmarks: Tensor, mask: Tensor, whiten: Tensor, new: bool = False) -> Tensor:
+    """Orthonormal features (1 + n_radial, T, n, m') of the linear and the radial kernels.
+
+    Of ``new`` rows, what the anchors of a linear kernel do not span is a feature of its own.
+    """
+    wide = len(whiten) > len(LENGTH_SCALES)
+    anchored = torch.linalg.solve_triangular(
+        whiten, (_kernels(x, landmarks, wide) * mask[:, None, :]).transpose(-1, -2), upper=False
     ).transpose(-1, -2)
-    linear = (x / math.sqrt(x.shape[-1]))[None]
+    linear, radial = (x / math.sqrt(x.shape[-1]))[None], anchored
+    if wide:
+        rest = (linear.square().sum(-1) - anchored[:1].square().sum(-1)).clamp_min(0).sqrt()
+        linear, radial = torch.cat([anchored[:1], rest[..., None] * new], -1), anchored[1:]
     width = max(radial.shape[-1], linear.shape[-1])
     bases = [pad(part, (0, width - part.shape[-1])) for part in (linear, radial)]
     bases = torch.cat(bases)
