@@ -122,3 +122,29 @@ def test_landmarks_are_spread_over_the_rows_of_each_task():
     torch.testing.assert_close(landmarks[0], rows.x[0, ::3])
     torch.testing.assert_close(landmarks[1, :7], rows.x[0, :7])
     assert own[0].all() and own[1].sum() == 7
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification", "multilabel"])
+def test_anchors_of_the_linear_kernel_give_the_numbers_of_all_columns(kind, monkeypatch):
+    n_wide = support_only.MAX_LANDMARKS[kind] + 50
+    learner = SupportOnly()
+    module = learner.restore(Signature(kind, n_wide, 2, True), {})
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(2, 12, n_wide)))
+    y = torch.from_numpy(rng.integers(2, size=(2, 12, 2)))
+    y = {"regression": y.double(), "classification": y[..., 0], "multilabel": y}[kind]
+    mask = torch.tensor([[True] * 12, [True] * 7 + [False] * 5])
+    support = Rows(x * mask[..., None], y, mask)
+    new = torch.cat([x[:, :3], torch.from_numpy(rng.normal(size=(2, 4, n_wide)))], 1)
+
+    def numbers():
+        state = learner.adapt(module, support)
+        predicted = learner.predict(module, state, new)
+        if kind != "regression":
+            return predicted.probs, learner.evidence(module, state)
+        return predicted.mean, predicted.stddev, learner.evidence(module, state)
+
+    anchored = numbers()
+    monkeypatch.setitem(support_only.MAX_LANDMARKS, kind, n_wide)
+    for one, other in zip(anchored, numbers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
