@@ -10,8 +10,10 @@ if TYPE_CHECKING:
     from .bayesian_linear import BayesianLinear
     from .bayesian_logistic import BayesianLogistic
     from .deep_kernel import DeepKernelGP
+    from .maml import MAML
     from .neural_process import NeuralProcess
     from .prototypical import PrototypicalNetwork
+    from .reptile import Reptile
     from .support_only import SupportOnly
 
 #: Name of each learner and where it lives: a new learner is a new file and a line here.
@@ -20,7 +22,9 @@ LEARNERS = {
     "bayesian_logistic": ("bayesian_logistic", "BayesianLogistic"),
     "deep_kernel": ("deep_kernel", "DeepKernelGP"),
     "neural_process": ("neural_process", "NeuralProcess"),
+    "maml": ("maml", "MAML"),
     "prototypical": ("prototypical", "PrototypicalNetwork"),
+    "reptile": ("reptile", "Reptile"),
     "support_only": ("support_only", "SupportOnly"),
 }
 _HOMES = {name: module for module, name in LEARNERS.values()} | {
@@ -30,12 +34,14 @@ _HOMES = {name: module for module, name in LEARNERS.values()} | {
 
 __all__ = [
     "LEARNERS",
+    "MAML",
     "BayesianLinear",
     "BayesianLogistic",
     "DeepKernelGP",
     "Learner",
     "NeuralProcess",
     "PrototypicalNetwork",
+    "Reptile",
     "Signature",
     "SupportOnly",
     "get_learner",

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-
 #: Activations by name.
 ACTIVATIONS = {"silu": nn.functional.silu, "relu": torch.relu}
 
