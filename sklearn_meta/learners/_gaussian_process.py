@@ -10,6 +10,9 @@ from torch import Tensor
 
 from sklearn_meta.learners._kernels import Kernel
 from sklearn_meta.learners._linalg import cholesky
+from sklearn_meta.tasks._episodes import Rows
+
+MAX_ROWS = 2000  # of a support that are used: the work is their cube, the memory their square
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -97,3 +100,22 @@ def condition(kernel: Kernel, z: Tensor, residual: Tensor, noise: Tensor, mask: 
     columns = residual.unflatten(-1, (noise.shape[-1], -1)).movedim(2, 1)
     solved = torch.linalg.solve_triangular(chol, columns, upper=False)
     return Process(z, mask, residual, chol, solved)
+
+
+def thinned(rows: Rows) -> Rows:
+    """At most MAX_ROWS rows of each task, a sample that depends on nothing but their values.
+
+    The rows with the smallest of pseudo-random keys are kept: as good as drawn at random, and rows
+    that arrive in parts leave the same sample as all at once.
+    """
+    if rows.mask.shape[1] <= MAX_ROWS:
+        return rows
+    y = rows.y if rows.y.ndim == 3 else rows.y[..., None]
+    values = torch.cat([rows.x, y.to(rows.x.dtype)], -1)
+    direction = torch.arange(1, 1 + values.shape[-1], dtype=values.dtype, device=values.device)
+    key = (1e4 * torch.sin(1e3 * (values @ direction.sqrt()))).frac().abs()
+    key = key.masked_fill(~rows.mask, torch.inf)
+    chosen = key.topk(MAX_ROWS, 1, largest=False).indices.sort(1).values  # in the order they came
+    x = rows.x.take_along_dim(chosen[..., None], 1)
+    y_index = chosen[..., None] if rows.y.ndim == 3 else chosen
+    return Rows(x, rows.y.take_along_dim(y_index, 1), rows.mask.gather(1, chosen), rows.ways)
