@@ -22,7 +22,6 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn_meta import MetaRegressor
 from sklearn_meta.datasets import make_sinusoids
 from sklearn_meta.inspection import ShotCurveDisplay
-from sklearn_meta.learners import MAML
 
 old = make_sinusoids(500, 20, noise=0.1, random_state=0)
 new = make_sinusoids(50, 40, noise=0.1, random_state=1)
@@ -35,10 +34,9 @@ print(old[0])
 # ``BayesianLinear``, the default, learns features in which each task is a linear model, and solves
 # for it. Nothing but ``learner=`` and the widths of the network change.
 
-maml = MAML(inner_learning_rate=0.03)
 learners = {
-    "BayesianLinear": MetaRegressor(max_iter=400, random_state=0),
-    "MAML": MetaRegressor(learner=maml, network=(40, 40), max_iter=800, random_state=0),
+    "BayesianLinear": MetaRegressor(max_iter=300, random_state=0),
+    "MAML": MetaRegressor(learner="maml", network=(40, 40), max_iter=500, random_state=0),
 }
 for meta in learners.values():
     meta.fit_tasks(old)
