@@ -161,8 +161,9 @@ class HeadLearner(Learner):
         evidence = state.evidence[heads][..., None].expand_as(log_prob)
         # Rows of one episode say much the same: an episode counts as one row.
         weight = query.mask / query.mask.sum(1, keepdim=True).clamp_min(1)
-        flat = (t.movedim(0, -1)[query.mask].double() for t in (log_prob, evidence))
-        return *flat, weight[query.mask].double()
+        # On the CPU: some devices have no float64.
+        flat = (t.movedim(0, -1)[query.mask].cpu().double() for t in (log_prob, evidence))
+        return *flat, weight[query.mask].cpu().double()
 
     def _keep(self, module: Heads, keep: Tensor) -> Heads:
         """Return a module with some of the heads of another."""
@@ -190,7 +191,8 @@ class HeadLearner(Learner):
                     array = array.narrow(axis, 0, width)
             kept[name] = array
         kept["log_weight"] = torch.log_softmax(kept["log_weight"], 0)
-        return self.restore(module.signature, {name: t.cpu().numpy() for name, t in kept.items()})
+        weights = {name: t.cpu().numpy() for name, t in kept.items()}
+        return self.restore(module.signature, weights).to(module.log_weight.device)
 
     def _check_parameters(self) -> None:
         unknown = set(self.heads) - set(FEATURE_SETS)

@@ -247,7 +247,7 @@ class BayesianLinear(HeadLearner):
             gamma = torch.from_numpy(rng.gamma(dof.cpu().numpy() / 2)).to(x)
             spread = (state.scale[:, :, None] * dof / (2 * gamma)).sqrt()
             function = mean + scale * spread * (rows @ v + noise * white)
-            samples[i] = function[head[:, i], torch.arange(n_tasks)]
+            samples[i] = function[head[:, i], torch.arange(n_tasks, device=x.device)]
         return samples
 
 

@@ -75,7 +75,9 @@ class BayesianLogisticModule(Heads):
             if not n_classes:
                 # Nothing but their covariance tells classes apart that have no mean of their own.
                 self.log_scale += 1.0
-        self._anchor = (self.mean.detach().clone(), self.log_scale.detach().clone())
+        # Where the parameters start; only meta-training needs it, so that no prior holds it.
+        self.register_buffer("mean_start", self.mean.detach().clone(), persistent=False)
+        self.register_buffer("scale_start", self.log_scale.detach().clone(), persistent=False)
 
     def latent(self, x: Tensor, n_classes: int) -> tuple[Tensor, Tensor]:
         """Whitened rows (H, C or 1, T, n, m) and prior means (H, C, T, n) of latent functions."""
@@ -94,10 +96,9 @@ class BayesianLogisticModule(Heads):
 
     def penalty(self) -> Tensor:
         """Minus log density (n_heads,) of weak priors on the meta-parameters, a query row."""
-        mean, log_scale = self._anchor
         terms = (
-            (self.mean - mean, 1.0),
-            (self.log_scale - log_scale, 2.0),
+            (self.mean - self.mean_start, 1.0),
+            (self.log_scale - self.scale_start, 2.0),
             (self.factor, 0.5),
             (self.scale_change, 1.0),
             (self.factor_change, 0.25),
