@@ -165,7 +165,7 @@ class Model:
                 inputs = _some(inputs.take(judged))
             gain = self._foreseen(self.learner, self.module, inputs)
             gain = gain - self._foreseen(self.alone, self.alone_module, support)
-            log_odds[judged] = LOG_ODDS_WHEN_JUDGED + gain
+            log_odds[judged] = (LOG_ODDS_WHEN_JUDGED + gain).to(log_odds.dtype)
         return torch.sigmoid(log_odds).cpu()
 
     def _foreseen(self, learner: Learner, module: nn.Module, support: Rows) -> Tensor:
