@@ -55,7 +55,7 @@ class GradientLearner(Learner):
     needs_second_order: bool = False
     head_only: bool = False
     learn_step_size: bool = False
-    activation = "silu"
+    activation = "relu"
 
     def defaults(self, signature: Signature) -> dict[str, Any]:
         return {"learning_rate_init": 2e-3, "alpha": 0.0, "max_iter": 20000}

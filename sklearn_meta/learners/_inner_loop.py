@@ -6,6 +6,7 @@ parameters holds each task's own gradient.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -121,8 +122,8 @@ def descend(
         Parameters after the last step, or after each.
     """
     parameters = dict(parameters)
-    if not x.shape[1]:
-        return [parameters] * (n_steps if every_step else 1)
+    if not x.shape[1] or not n_steps:
+        return [parameters] * (n_steps if every_step and n_steps else 1)
     link = LINKS[kind]
     target, weight = _targets_and_weights(parameters, x, y, mask, kind)
     if shrink is not None:
@@ -253,6 +254,7 @@ def numbers_kept(network: nn.Module, n_inputs: int) -> int:
         kept += tensor.numel()
         return tensor
 
+    network = copy.deepcopy(network).eval()  # a trial leaves running statistics as they are
     parameter = next(network.parameters(), torch.zeros(()))
     row = torch.zeros(1, n_inputs, dtype=parameter.dtype, device=parameter.device)
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
@@ -262,15 +264,16 @@ def numbers_kept(network: nn.Module, n_inputs: int) -> int:
 
 def has_second_derivative(network: nn.Module, rows: Tensor) -> bool:
     """Whether a network can be differentiated twice, tried on rows (n, n_inputs)."""
-    given = {name: p.detach().clone().requires_grad_() for name, p in network.named_parameters()}
+    network = copy.deepcopy(network).eval()
+    given = {name: p.detach().requires_grad_() for name, p in network.named_parameters()}
     outputs = network.stacked(share(given, 1), rows[None])
     leaves = list(given.values())
     first = torch.autograd.grad(
         outputs.square().sum(), leaves, create_graph=True, allow_unused=True
     )
     try:
-        squares = sum(g.square().sum() for g in first if g is not None)
-        torch.autograd.grad(squares, leaves, allow_unused=True)
+        # Not autograd.grad: it leaves out what leads to no leaf, as a refused derivative does.
+        sum(g.square().sum() for g in first if g is not None).backward()
     except RuntimeError:
         return False
     return True

@@ -26,13 +26,14 @@ class MAML(GradientLearner):
     ----------
     inner_steps : int, default=5
         Gradient steps of an adaptation.
-    inner_learning_rate : float, default=0.1
+    inner_learning_rate : float, default=0.02
         Their size; targets have about unit variance.
     first_order : bool, default=False
         Take the gradients of the steps for constants (FOMAML): quicker, and for networks without
         second derivatives.
-    learn_step_size : bool, default=False
-        Learn a step size for every parameter, beginning at `inner_learning_rate` (Meta-SGD).
+    learn_step_size : bool, default=True
+        Learn a step size for every parameter, beginning at `inner_learning_rate` (Meta-SGD): far
+        better after as much meta-training. False is MAML as it was published first.
     head_only : bool, default=False
         Adapt the head alone (ANIL): much quicker, above all on images.
     multi_step_loss : bool, default=False
@@ -61,9 +62,9 @@ class MAML(GradientLearner):
     def __init__(
         self,
         inner_steps: int = 5,
-        inner_learning_rate: float = 0.1,
+        inner_learning_rate: float = 0.02,
         first_order: bool = False,
-        learn_step_size: bool = False,
+        learn_step_size: bool = True,
         head_only: bool = False,
         multi_step_loss: bool = False,
     ):
