@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import one_hot
 
 from sklearn_meta._prior import Prior
 from sklearn_meta.learners import get_learner
@@ -156,7 +157,7 @@ class Model:
             return torch.full((support.n_tasks,), float(use_prior))
         evidence = self.learner.evidence(self.module, state)
         log_odds = PRIOR_LOG_ODDS + evidence - self.alone.evidence(self.alone_module, alone)
-        judged = support.mask.sum(1) >= MIN_ROWS_TO_JUDGE
+        judged = _with_company(support).sum(1) >= MIN_ROWS_TO_JUDGE
         if judged.any():
             support = _some(support.take(judged))
             if inputs is None:
@@ -174,7 +175,7 @@ class Model:
         For regression that of the mean prediction with the noise that suits it best: the prior has
         learned the noise from all tasks, which is no reason to follow its mean.
         """
-        seen, held = _folds(support)
+        seen, held = _folds(dataclasses.replace(support, mask=_with_company(support)))
         predicted = learner.predict(module, learner.adapt(module, seen), held.x)
         if self.signature.kind != "regression":
             log_prob = predicted.log_prob(held.y.to(self.dtype))
@@ -193,12 +194,24 @@ def _some(support: Rows) -> Rows:
     position = torch.arange(min(support.x.shape[1], MAX_ROWS_TO_JUDGE), device=count.device)
     index = position * count.clamp_min(MAX_ROWS_TO_JUDGE) // MAX_ROWS_TO_JUDGE
     index = index.clamp_max(support.x.shape[1] - 1)
-    # Padding may lie between rows that came one after the other.
-    rows_first = support.mask.int().argsort(dim=1, descending=True, stable=True)
+    # Padding may lie between rows that came one after the other; of classes of its own, each is
+    # to be in every fold.
+    order = ~support.mask
+    if support.ways is not None:
+        order = support.y.masked_fill(~support.mask, int(support.ways.max()))
+    rows_first = order.int().argsort(dim=1, stable=True)
     index = rows_first.gather(1, index)
     x = support.x.take_along_dim(index[..., None], 1)
     y_index = index if support.y.ndim == 2 else index[..., None]
     return Rows(x, support.y.take_along_dim(y_index, 1), position < count, support.ways)
+
+
+def _with_company(support: Rows) -> Tensor:
+    """Which rows (T, n) others could foresee: a class of its own no other row can."""
+    if support.ways is None:
+        return support.mask
+    member = one_hot(support.y, int(support.ways.max())) * support.mask[..., None]
+    return (member * (member.sum(1, keepdim=True) > 1)).sum(-1) > 0
 
 
 def _folds(support: Rows) -> tuple[Rows, Rows]:

@@ -19,11 +19,11 @@ from tqdm import tqdm
 
 from sklearn_meta._training_checkpoint import Checkpoint, identity
 from sklearn_meta._training_config import TrainingConfig, resolve
-from sklearn_meta._training_split import hold_out
+from sklearn_meta._training_split import episode_sampler, hold_out
 from sklearn_meta._training_state import History, Progress, Weights
 from sklearn_meta.learners._base import Learner
 from sklearn_meta.tasks import TaskStore
-from sklearn_meta.tasks._episodes import EpisodeSampler, TaskBatch
+from sklearn_meta.tasks._episodes import TaskBatch
 
 __all__ = ["History", "TrainingConfig", "meta_train", "resolve"]
 
@@ -153,13 +153,7 @@ class _Run:
         if not self.held_out:
             weights.best = weights.average  # nothing to judge by: the last are the best
         self.tasks = torch.from_numpy(split.train)
-        self.sampler = EpisodeSampler(
-            store.subset(split.train),
-            config.shots,
-            config.n_query,
-            config.batch_size,
-            rng=sampler_rng,
-        )
+        self.sampler = episode_sampler(store.subset(split.train), config, sampler_rng)
         rate, alpha = config.learning_rate_init, config.alpha
         own_groups = getattr(module, "parameter_groups", None)
         self.optimizer = torch.optim.AdamW(
@@ -359,7 +353,10 @@ def _torch_threads(
     if threads == "auto":
         # A rule on sizes, not a measurement: the number of threads decides the last bits.
         n_rows = config.batch_size * (config.shots[1] + config.n_query)
-        n_positions = math.prod(store.x.shape[2:])  # pixels, where rows are images
+        n_positions = 1
+        if store.image_shape is not None:
+            n_positions = math.prod(store.image_shape[-2:])
+            n_rows *= config.n_ways
         n_weights = sum(p.numel() for p in module.parameters())
         threads = before if n_weights * n_rows * n_positions > WORK_FOR_THREADS else 1
     torch.set_num_threads(threads)

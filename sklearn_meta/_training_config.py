@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._class_index import has_class_episodes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ class TrainingConfig:
     max_time : float
         Seconds that meta-training may take, about; infinity for no limit.
     n_query : int
-        Most query rows of an episode.
+        Most query rows of an episode; of each class in episodes of images (`ClassEpisodeSampler`),
+        where ``shots`` counts the rows of a class, too.
+    n_ways : int
+        Most classes of an episode of images.
+    decay_iterations : int
+        Most steps of the decay of the step size at the end, which is a third of the run at most.
     """
 
     shots: int | tuple[int, int] | str = "auto"
@@ -55,6 +61,8 @@ class TrainingConfig:
     tol: float | str = "auto"
     max_time: float | str = "auto"
     n_query: int | str = "auto"
+    n_ways: int | str = "auto"
+    decay_iterations: int | str = "auto"
 
 
 def resolve(
@@ -92,8 +100,12 @@ def resolve(
         "tol": 1e-3,
         "max_time": 60.0,
         "n_query": 20,
-        **(defaults or {}),
+        "n_ways": 5,
+        "decay_iterations": 400,
     }
+    if has_class_episodes(store):
+        auto |= {"shots": (1, 5), "n_query": 5, "max_time": 300.0}
+    auto |= defaults or {}
     given = {field.name: getattr(config, field.name) for field in fields(config)}
     return replace(
         config,
@@ -164,4 +176,6 @@ _CHECKS = {
     "tol": _number(_BELOW_ZERO, _FINITE, "a number >= 0"),
     "max_time": _number(0, math.inf, "a number of seconds > 0"),
     "n_query": _count,
+    "n_ways": _count,
+    "decay_iterations": _count,
 }

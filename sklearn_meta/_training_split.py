@@ -10,7 +10,9 @@ import torch
 from sklearn_meta._training_config import TrainingConfig
 from sklearn_meta.learners._base import Learner
 from sklearn_meta.tasks import TaskStore
-from sklearn_meta.tasks._episodes import TaskBatch, fixed_episodes
+from sklearn_meta.tasks._class_episodes import ClassEpisodeSampler
+from sklearn_meta.tasks._class_index import has_class_episodes
+from sklearn_meta.tasks._episodes import EpisodeSampler, TaskBatch, fixed_episodes
 
 VALIDATION_SHOTS = (0, 1, 3, 5, 10, 20)
 MAX_VALIDATION_TASKS = 60
@@ -63,10 +65,30 @@ def hold_out(
     return Split("tasks", train, _renumber(episodes, held_out))
 
 
+def episode_sampler(
+    store: TaskStore, config: TrainingConfig, rng: np.random.Generator
+) -> EpisodeSampler | ClassEpisodeSampler:
+    """Make what draws the episodes to train on."""
+    if has_class_episodes(store):
+        return ClassEpisodeSampler(
+            store, config.shots, config.n_query, config.n_ways, config.batch_size, rng=rng
+        )
+    return EpisodeSampler(store, config.shots, config.n_query, config.batch_size, rng=rng)
+
+
 def _fixed_episodes(
     store: TaskStore, config: TrainingConfig, rng: np.random.Generator
 ) -> list[TaskBatch]:
-    """Draw every task once for a few numbers of shots from the smallest to the largest."""
+    """Draw every task once for a few numbers of shots from the smallest to the largest.
+
+    Of images, as many episodes as there are tasks.
+    """
+    if has_class_episodes(store):
+        n_episodes = min(store.n_tasks, MAX_VALIDATION_TASKS)
+        sampler = ClassEpisodeSampler(
+            store, config.shots, config.n_query, config.n_ways, 1, rng=rng, augment=False
+        )
+        return [sampler.draw() for _ in range(n_episodes)]
     low, high = np.minimum(config.shots, store.counts.max() - 1).tolist()
     shots = sorted({low, high, *(s for s in VALIDATION_SHOTS if low <= s <= high)})
     return fixed_episodes(store, shots, config.n_query, rng, MAX_VALIDATION_TASKS)

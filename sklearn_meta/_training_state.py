@@ -104,7 +104,7 @@ class Progress:
         return "max_time" if seconds >= config.max_time else None
 
     def _begin_decay(self, config: TrainingConfig, seconds: float) -> None:
-        length = min(400, self.iteration // 2 + 100)
+        length = min(config.decay_iterations, self.iteration // 2 + 100)
         per_iteration = seconds / max(self.iteration, 1)
         # The first iterations are slow and foretell the rest badly, so half the time is theirs.
         reserve = min(length * per_iteration, config.max_time / 2)

@@ -29,6 +29,8 @@ def test_auto_becomes_numbers_that_json_can_hold():
         tol=1e-3,
         max_time=60.0,
         n_query=20,
+        n_ways=5,
+        decay_iterations=400,
     )
     text = json.dumps(asdict(resolved))
     assert resolve(TrainingConfig(**json.loads(text)), store()) == resolved

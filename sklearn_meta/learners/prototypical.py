@@ -22,6 +22,7 @@ NETWORK_SCALE = 0.1  # of the network's columns at the start, beside the linear 
 DISTANCE_AT_START = 10.0  # about, between rows, of features that vary by 1 each
 PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
 IMPOSSIBLE = -1e9
+MAX_SPLITS = 8  # of the rows of an episode of images
 NUMBERS_AT_ONCE = 2**22  # bounds the memory that the evidence of a large support takes
 
 
@@ -173,6 +174,21 @@ class PrototypicalNetwork(Learner):
 
     kinds = ("classification",)
 
+    def defaults(self, signature: Signature) -> dict[str, Any]:
+        if signature.image_shape is None or signature.shared_classes:
+            return {}
+        return {
+            "shots": (1, 1),
+            "n_query": 4,
+            "n_ways": 60,
+            "batch_size": 1,
+            "learning_rate_init": 1e-2,
+            "alpha": 1e-3,
+            "max_iter": 100_000,
+            "decay_iterations": 100_000,
+            "early_stopping": False,
+        }
+
     def prepare(
         self, store: TaskStore, signature: Signature, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
@@ -246,11 +262,15 @@ class PrototypicalNetwork(Learner):
 
         In training, where classes mean nothing beyond a task, every second task of a table gets
         classes that no task has: else the embedding would tell the classes at hand apart and no
-        others.
+        others. To embed an image is dear, to compare it is cheap: in training each is support in
+        some splits of its episode and query in others.
         """
+        anonymous = module.training and episodes.support.ways is not None
         if not module.is_plain:
             episodes = self._embedded(module, episodes)
-        elif module.training and episodes.support.ways is not None:
+            if anonymous:
+                return _loss_of_all_splits(module, episodes)
+        elif anonymous:
             episodes = _with_new_classes(episodes)
         return super().loss(module, episodes)
 
@@ -291,6 +311,26 @@ def _start_of_network(
         "log_task_spread": nothing,
         "log_pseudo_count": np.log(frequency).astype(np.float32),
     }
+
+
+def _loss_of_all_splits(module: PrototypicalModule, episodes: TaskBatch) -> Tensor:
+    """Loss of embedded rows, each class's j-th row as its support, and all others as its support.
+
+    Both for j up to the number of its rows, or MAX_SPLITS; what is not support is query.
+    """
+    parts = (episodes.support, episodes.query)
+    z, y, mask = (torch.cat([getattr(p, name) for p in parts], 1) for name in ("x", "y", "mask"))
+    ways = episodes.support.ways
+    member = one_hot(y, int(ways.max())).to(z.dtype) * mask[..., None]
+    position = ((member.cumsum(1) - 1) * member).sum(-1)  # of a row among those of its class
+    n_splits = min(int(member.sum(1).max()), MAX_SPLITS)
+    one = position == torch.arange(n_splits, device=z.device)[:, None, None]
+    support = torch.cat([one, ~one]) & mask  # (S, T, n)
+    supports = member * support[..., None]
+    sums, counts = supports.transpose(-1, -2) @ z, supports.sum(-2)
+    log_p = module.logits(sums, counts, ways, z).log_softmax(-1)
+    query = mask & ~support
+    return -(log_p * member).sum(-1)[query].mean()
 
 
 def _with_new_classes(episodes: TaskBatch) -> TaskBatch:

@@ -27,6 +27,10 @@ class TaskStore:
         One a task.
     ways : ndarray of shape (n_tasks,), optional
         Number of classes of each task, where class codes mean nothing beyond the task.
+    disjoint : bool, default=False
+        Whether no class is in two tasks, so that an episode may mix the classes of several.
+    image_shape : (H, W) or (C, H, W), optional
+        Rows are images, flattened.
 
     Attributes
     ----------
@@ -46,7 +50,11 @@ class TaskStore:
         offsets: np.ndarray,
         names: Sequence[str],
         ways: np.ndarray | None = None,
+        *,
+        disjoint: bool = False,
+        image_shape: tuple[int, ...] | None = None,
     ) -> None:
+        self.disjoint, self.image_shape = disjoint, image_shape
         offsets = np.asarray(offsets, dtype=np.int64)
         self.names = list(names)
         self.starts = offsets[:-1]
