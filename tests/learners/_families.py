@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 
 from sklearn_meta._training import TrainingConfig, meta_train
 from sklearn_meta.learners import LEARNERS, get_learner
 from sklearn_meta.learners._base import Signature
+from sklearn_meta.networks import linear
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import pad_rows
 
@@ -95,6 +97,23 @@ def all_cases():
             shared = (True, False) if kind == "classification" else (kind == "multilabel",)
             cases += [Case(name, kind, s) for s in shared]
     return cases
+
+
+def own_network():
+    """A network of the user's own."""
+    generator = torch.Generator().manual_seed(0)
+    first, second = linear(N_INPUTS, 6, generator), linear(6, 4, generator)
+    return nn.Sequential(first, nn.Tanh(), second)
+
+
+def signatures(case):
+    """Signatures of a table and, where the learner takes them, of images and an own network."""
+    found = {"table": case.signature}
+    if case.learner.takes_networks:
+        basics = (case.kind, N_INPUTS, case.n_outputs, case.shared, (8,))
+        found["images"] = Signature(*basics, (1, N_INPUTS))
+        found["own"] = Signature(*basics, None, own_network())
+    return found
 
 
 def train(case, seed=0, rename=None, max_iter=20):
