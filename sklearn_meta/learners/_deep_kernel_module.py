@@ -36,7 +36,7 @@ class DeepKernelModule(nn.Module):
         n_inputs = self.n_columns + n_features
         self.mean = nn.Parameter(torch.zeros(1 + n_inputs, n_outputs), knows_outputs)
         n_noises = 1 if self.classes else n_outputs
-        self.log_noise = nn.Parameter(torch.full((n_noises,), 0.0 if self.classes else -1.0))
+        self.log_noise = nn.Parameter(torch.full((n_noises,), 0.0 if self.classes else -0.8))
         # The scale of a single target, or of a latent function, is that of the kernel.
         self.log_output_scale = nn.Parameter(torch.zeros(n_outputs), n_noises > 1)
         self.log_temperature = nn.Parameter(torch.zeros(1), self.classes)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 N_COMPONENTS = 4  # of the spectral mixture
+START = -0.8  # log standard deviation
 KERNELS = ("rbf", "spectral_mixture", "linear")
 
 
@@ -36,14 +37,15 @@ class Kernel(nn.Module):
     def __init__(self, kind: str, n_columns: int, n_features: int, generator: torch.Generator):
         super().__init__()
         n = n_columns + n_features
-        # A trend varies by about 0.2 beforehand, half by the columns and half by the features.
-        scale = torch.full((1 + n,), -1.0)
-        scale[1 : 1 + n_columns] = -1.5 - 0.5 * math.log(max(n_columns, 1))
-        scale[1 + n_columns :] = -1.5 - 0.5 * math.log(max(n_features, 1))
+        # Constant, columns, features and the stationary part each begin with a quarter of the
+        # variance of targets of unit variance, a little less to leave some to the noise.
+        scale = torch.full((1 + n,), START)
+        scale[1 : 1 + n_columns] -= 0.5 * math.log(max(n_columns, 1))
+        scale[1 + n_columns :] -= 0.5 * math.log(max(n_features, 1))
         self.log_scale = nn.Parameter(scale)
         n_terms = {"linear": 0, "rbf": 1, "spectral_mixture": N_COMPONENTS}[kind]
         self.log_amplitude = nn.Parameter(
-            torch.full((n_terms,), -1.0 - 0.5 * math.log(n_terms or 1))
+            torch.full((n_terms,), START - 0.5 * math.log(n_terms or 1))
         )
         self.log_rate = nn.Parameter(torch.full((n_terms, n), -0.5 * math.log(n)))
         frequency = torch.randn(n_terms, n, generator=generator) / math.sqrt(n)

@@ -15,6 +15,7 @@ from sklearn_meta.networks import MLP, linear
 MAX_HEADS = 8
 MIN_STD = 1e-3  # in units of the scaled target
 START_STD = -1.0  # before softplus
+GAIN = 2.0  # of a new layer: else what is read of the support fades on its way
 
 
 class NeuralProcessModule(nn.Module):
@@ -45,7 +46,10 @@ class NeuralProcessModule(nn.Module):
         n_read = width * (2 if attention else 1)
         self.decoder = MLP(n_inputs + n_read + 1, (width, width), generator)
         self.head = linear(width, 2 * self.n_targets, generator)
+        networks = [self.encoder, self.decoder, *([self.query, self.key] if attention else [])]
         with torch.no_grad():
+            for layer in (layer for network in networks for layer in network.layers):
+                layer.weight *= GAIN
             self.head.weight *= 0.1
             self.head.bias.zero_()
             self.head.bias[self.n_targets :] = START_STD
