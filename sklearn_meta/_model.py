@@ -385,8 +385,11 @@ class Adapted:
 
         def to_device(array: np.ndarray) -> Tensor:
             tensor = torch.from_numpy(array)
-            floating = model.dtype if tensor.is_floating_point() else None
-            return tensor.to(device=device, dtype=floating)
+            if tensor.is_floating_point():
+                # A state may be more precise than the rows, or come from a device of single
+                # precision.
+                tensor = tensor.to(torch.promote_types(tensor.dtype, model.dtype))
+            return tensor.to(device)
 
         parts = (
             None if pickled[name] is None else map_tensors(pickled[name], to_device)

@@ -165,6 +165,8 @@ def test_regression():
     assert model.score(X[16::20], INK[16::20]) > 0.5
     mean, std = model.predict(X[16::20], return_std=True)
     assert (std > 0).all() and mean.shape == std.shape
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict(X[16::20]), mean)
 
 
 @pytest.mark.parametrize("shape", [(8, 9), 64, (64,), (1, 1, 8, 8), (8, -8), (8.0, 8), "8x8"])
