@@ -15,6 +15,7 @@ from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.learners._deep_kernel_module import DeepKernelModule
 from sklearn_meta.learners._gaussian_process import MAX_ROWS, Process, condition, thinned
 from sklearn_meta.learners._kernels import KERNELS
+from sklearn_meta.learners._linalg import cholesky
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
 
@@ -199,8 +200,7 @@ def _draw(
     covariance = state.process.covariance(module.kernel, z)
     noise = module.noise(z)
     own = noise[:, None].expand(-1, z.shape[1])
-    # With the noise inside, the covariance is safely positive definite.
-    root = torch.linalg.cholesky(covariance + torch.diag_embed(own))
+    root = cholesky(covariance + torch.diag_embed(own))
     shape = (n_samples, *root.shape[:-1], 1)
     white = torch.randn(shape, generator=generator, dtype=z.dtype, device=z.device)
     scale = module.output_scale(z)
