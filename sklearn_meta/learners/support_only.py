@@ -210,11 +210,14 @@ def _landmarks(support: Rows, most: int) -> tuple[Tensor, Tensor]:
 
 def _kernels(a: Tensor, b: Tensor, wide: bool) -> Tensor:
     """Kernels (n_anchored, T, n, m) between rows: linear where rows are wide, then radial."""
-    distance = torch.cdist(a, b).square() / a.shape[-1]
-    kernels = [torch.exp(-0.5 * distance / scale**2) for scale in LENGTH_SCALES]
     if wide:
-        kernels.insert(0, a @ b.transpose(-1, -2) / a.shape[-1])
-    return torch.stack(kernels)
+        linear = [a @ b.transpose(-1, -2) / a.shape[-1]]
+        squares = [rows.square().mean(-1) for rows in (a, b)]
+        distance = (squares[0][..., None] + squares[1][..., None, :] - 2 * linear[0]).clamp_min(0)
+    else:
+        linear, distance = [], torch.cdist(a, b).square() / a.shape[-1]
+    radial = [torch.exp(-0.5 * distance / scale**2) for scale in LENGTH_SCALES]
+    return torch.stack(linear + radial)
 
 
 def _whiteners(landmarks: Tensor, mask: Tensor, wide: bool) -> Tensor:
