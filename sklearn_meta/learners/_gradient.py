@@ -58,7 +58,9 @@ class GradientLearner(Learner):
     activation = "relu"
 
     def defaults(self, signature: Signature) -> dict[str, Any]:
-        return {"learning_rate_init": 2e-3, "alpha": 0.0, "max_iter": 20000}
+        # Measured on panels and sinusoids: classifiers learn the training tasks by heart sooner.
+        rate = 2e-3 if signature.kind == "regression" else 1e-3
+        return {"learning_rate_init": rate, "alpha": 0.0, "max_iter": 20000}
 
     def prepare(
         self, store: TaskStore, signature: Signature, rng: np.random.Generator

@@ -26,7 +26,7 @@ class MAML(GradientLearner):
     ----------
     inner_steps : int, default=5
         Gradient steps of an adaptation.
-    inner_learning_rate : float, default=0.02
+    inner_learning_rate : float, default=0.05
         Their size; targets have about unit variance.
     first_order : bool, default=False
         Take the gradients of the steps for constants (FOMAML): quicker, and for networks without
@@ -62,7 +62,7 @@ class MAML(GradientLearner):
     def __init__(
         self,
         inner_steps: int = 5,
-        inner_learning_rate: float = 0.02,
+        inner_learning_rate: float = 0.05,
         first_order: bool = False,
         learn_step_size: bool = True,
         head_only: bool = False,

@@ -23,7 +23,7 @@ class Reptile(GradientLearner):
     ----------
     inner_steps : int, default=10
         Gradient steps of an adaptation.
-    inner_learning_rate : float, default=0.02
+    inner_learning_rate : float, default=0.1
         Their size; targets have about unit variance.
 
     References
@@ -32,7 +32,7 @@ class Reptile(GradientLearner):
     https://arxiv.org/abs/1803.02999
     """
 
-    def __init__(self, inner_steps: int = 10, inner_learning_rate: float = 0.02):
+    def __init__(self, inner_steps: int = 10, inner_learning_rate: float = 0.1):
         self.inner_steps = inner_steps
         self.inner_learning_rate = inner_learning_rate
 
