@@ -15,14 +15,9 @@ from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
+from ._differentiation import has_second_derivative, with_gradient
 from ._gradient_module import GradientModule
-from ._inner_loop import (
-    Parameters,
-    descend_safely,
-    flatten,
-    has_second_derivative,
-    with_gradient,
-)
+from ._inner_loop import Parameters, descend_safely, flatten
 from ._prequential import prequential
 
 NUMBERS_AT_ONCE = 2**27  # bounds the memory of an inner loop: tasks beyond come after one another

@@ -13,7 +13,8 @@ from sklearn_meta.learners._base import Signature
 from sklearn_meta.networks import MLP
 from sklearn_meta.tasks._episodes import Rows
 
-from ._inner_loop import Headed, Parameters, numbers_kept, share, unflatten
+from ._differentiation import numbers_kept
+from ._inner_loop import Headed, Parameters, share, unflatten
 
 IMPOSSIBLE = -1e9
 KEEPS_SCALE = math.sqrt(6)  # from nn.Linear's start to that of K. He et al. (2015)

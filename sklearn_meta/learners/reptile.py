@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from sklearn_meta.tasks._episodes import TaskBatch
 
+from ._differentiation import with_gradient
 from ._gradient import GradientLearner, negative_log_likelihood
-from ._inner_loop import with_gradient
 
 
 class Reptile(GradientLearner):

@@ -8,17 +8,19 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from sklearn_meta.learners._differentiation import (
+    has_second_derivative,
+    numbers_kept,
+    with_gradient,
+)
 from sklearn_meta.learners._inner_loop import (
     Headed,
     chain_of,
     descend,
     descend_safely,
     flatten,
-    has_second_derivative,
-    numbers_kept,
     share,
     unflatten,
-    with_gradient,
 )
 from sklearn_meta.learners._links import LINKS, as_targets
 from sklearn_meta.networks import MLP, Template
