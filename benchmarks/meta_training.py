@@ -2,9 +2,9 @@
 
 Same network, same start, same episodes and the same plain outer steps for all, interleaved in one
 process; peak memory from a process each. Losses after the same steps are compared. In single
-precision 5 inner steps through convolutions are chaotic (a rounding error flips a ReLU or a maximum,
-and the second derivatives blow it up), so that engines drift apart; ``--double`` shows that they
-compute the same.
+precision 5 inner steps through convolutions are chaotic (a rounding error flips a ReLU or a
+maximum, and second derivatives blow it up), so that engines drift apart; ``--double`` shows that
+they compute the same.
 
     python benchmarks/meta_training.py --problem sinusoid
     python benchmarks/meta_training.py --problem omniglot --data background28.npz --steps 1 5
