@@ -36,7 +36,7 @@ TRAINING_PARAMETERS = (
     "max_time",
 )
 HIDDEN = (64, 64, 32)
-HIDDEN_CHANNELS = (64, 64, 64, 64)  # where rows are images
+HIDDEN_CHANNELS = (32, 64, 128, 128)  # where rows are images
 
 
 def learn_prior(

@@ -63,7 +63,7 @@ def test_channels_by_default_and_several_in_an_image():
     color = [(np.hstack([X, 16 - X, 0 * X]), y) for X, y in TASKS[:4]]
     meta = MetaClassifier(image_shape=(3, 8, 8), max_iter=1, shared_classes=False)
     meta.fit_tasks(color)
-    assert meta.prior_.meta["meta_parameters"]["network"] == [64, 64, 64, 64]
+    assert meta.prior_.meta["meta_parameters"]["network"] == [32, 64, 128, 128]
     assert meta.adapt(*color[0]).predict(color[1][0]).shape == (30,)
 
 

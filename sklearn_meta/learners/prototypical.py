@@ -290,7 +290,9 @@ class PrototypicalNetwork(Learner):
     def evidence(self, module: nn.Module, state: Prototypes) -> Tensor:
         """Return the log probability (T,) of the labels, each foreseen from the rows before it.
 
-        It is exact and additive over updates, and depends a little on the order of the rows.
+        Where classes mean nothing beyond a task, the first row of a class only names it: nobody
+        could foresee the name, so it counts as one of equally likely ones. The rest is exact and
+        additive over updates, and depends a little on the order of the rows.
         """
         return state.evidence
 
@@ -316,7 +318,9 @@ def _start_of_network(
 def _loss_of_all_splits(module: PrototypicalModule, episodes: TaskBatch) -> Tensor:
     """Loss of embedded rows, each class's j-th row as its support, and all others as its support.
 
-    Both for j up to the number of its rows, or MAX_SPLITS; what is not support is query.
+    Both for j up to the number of its rows, or MAX_SPLITS; what is not support is query. In two
+    more splits every second class has no support: what it means for a row to be the first of its
+    class is learned too.
     """
     parts = (episodes.support, episodes.query)
     z, y, mask = (torch.cat([getattr(p, name) for p in parts], 1) for name in ("x", "y", "mask"))
@@ -325,7 +329,8 @@ def _loss_of_all_splits(module: PrototypicalModule, episodes: TaskBatch) -> Tens
     position = ((member.cumsum(1) - 1) * member).sum(-1)  # of a row among those of its class
     n_splits = min(int(member.sum(1).max()), MAX_SPLITS)
     one = position == torch.arange(n_splits, device=z.device)[:, None, None]
-    support = torch.cat([one, ~one]) & mask  # (S, T, n)
+    half = one[:1] & torch.stack([y % 2 == parity for parity in (0, 1)])
+    support = torch.cat([one, ~one, half]) & mask  # (S, T, n)
     supports = member * support[..., None]
     sums, counts = supports.transpose(-1, -2) @ z, supports.sum(-2)
     log_p = module.logits(sums, counts, ways, z).log_softmax(-1)
@@ -367,6 +372,10 @@ def _take_in(
         counts = state.counts[:, None] + member.cumsum(1) - member
         ways = None if state.ways is None else state.ways[:, None]
         logits = module.logits(sums, counts, ways, z[:, :, None])[:, :, 0]
-        foreseen = (logits.log_softmax(-1) * member).sum((1, 2))
-        changes["evidence"] = state.evidence + foreseen
+        foreseen = (logits.log_softmax(-1) * member).sum(-1)
+        if ways is not None:
+            # The first row of a class only names it: nobody could have foreseen the name.
+            named = ((counts * member).sum(-1) > 0) | ~mask
+            foreseen = torch.where(named, foreseen, -ways.to(z.dtype).log())
+        changes["evidence"] = state.evidence + foreseen.sum(1)
     return dataclasses.replace(state, **changes)
