@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
-from torch.nn.functional import one_hot
 
+from sklearn_meta._guard import Guard, Side
 from sklearn_meta._prior import Prior
 from sklearn_meta.learners import get_learner
-from sklearn_meta.learners._base import Learner, Signature
+from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._state import map_tensors, take
 from sklearn_meta.learners.support_only import SupportOnly
 from sklearn_meta.preprocessing import TargetScaler
@@ -25,17 +25,6 @@ from sklearn_meta.preprocessing._registry import import_encoder
 from sklearn_meta.tasks._episodes import Rows, pad_rows
 
 ROWS_AT_ONCE = 4096
-# Log odds of the prior against the support alone, added to the gain in evidence. High: a few rows
-# with heavy tails must not speak against a prior that is right.
-PRIOR_LOG_ODDS = 7.0
-# From so many rows on there are enough to ask, with little trust beforehand, which of the two
-# foresees some rows from the others: a wrong prior that the rows have put right may still be the
-# worse one. More trust costs where the prior is wrong, less costs where it is right.
-MIN_ROWS_TO_JUDGE = 20
-LOG_ODDS_WHEN_JUDGED = 1.0
-MAX_ROWS_TO_JUDGE = 60
-N_FOLDS = 5
-SMALLEST_ERROR = 1e-8  # mean squared, of the scaled target
 
 
 def resolve_device(device: Any) -> torch.device:
@@ -96,6 +85,9 @@ class Model:
         self.module.to(device=device, dtype=self.dtype)
         self.alone = SupportOnly()
         self.alone_module = self.alone.restore(self.signature, {})
+        prior_side = Side(self.learner, self.module, self.signature.kind)
+        alone_side = Side(self.alone, self.alone_module, self.signature.kind)
+        self.guard = Guard(prior_side, alone_side)
         self.encoder = import_encoder(prior.encoder, prior.encoder_arrays)
         self.scaler = None
         if prior.target is not None:
@@ -131,11 +123,14 @@ class Model:
                 alone = self.alone.adapt(self.alone_module, support)
                 return AdaptedBatch(None, alone, torch.zeros(support.n_tasks))
             inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
-            state = self.learner.adapt(self.module, inputs)
             if not self.is_prior or use_prior is True:
+                state = self.learner.adapt(self.module, inputs)
                 return AdaptedBatch(state, None, torch.ones(support.n_tasks))
+            if use_prior == "auto":
+                return AdaptedBatch(*self.guard.adapt(inputs, support))
+            state = self.learner.adapt(self.module, inputs)
             alone = self.alone.adapt(self.alone_module, support)
-            return AdaptedBatch(state, alone, self._weight(state, alone, use_prior, inputs))
+            return AdaptedBatch(state, alone, torch.full((support.n_tasks,), float(use_prior)))
 
     def update(self, batch: AdaptedBatch, support: Rows, use_prior: Any) -> AdaptedBatch:
         """Take more rows into what was adapted."""
@@ -146,91 +141,11 @@ class Model:
                 state = self.learner.update(self.module, state, inputs)
             if alone is not None:
                 alone = self.alone.update(self.alone_module, alone, support)
-            if state is not None and alone is not None:
-                weight = self._weight(state, alone, use_prior)
-            return AdaptedBatch(state, alone, weight)
-
-    def _weight(self, state: Any, alone: Any, use_prior: Any, inputs: Rows | None = None) -> Tensor:
-        """Weight (T,) of the prior against the support alone."""
-        support = alone.support
-        if use_prior != "auto":
-            return torch.full((support.n_tasks,), float(use_prior))
-        evidence = self.learner.evidence(self.module, state)
-        log_odds = PRIOR_LOG_ODDS + evidence - self.alone.evidence(self.alone_module, alone)
-        judged = _with_company(support).sum(1) >= MIN_ROWS_TO_JUDGE
-        if judged.any():
-            support = _some(support.take(judged))
-            if inputs is None:
+            if state is not None and alone is not None and use_prior == "auto":
+                support = alone.support
                 inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
-            else:
-                inputs = _some(inputs.take(judged))
-            gain = self._foreseen(self.learner, self.module, inputs)
-            gain = gain - self._foreseen(self.alone, self.alone_module, support)
-            log_odds[judged] = (LOG_ODDS_WHEN_JUDGED + gain).to(log_odds.dtype)
-        return torch.sigmoid(log_odds).cpu()
-
-    def _foreseen(self, learner: Learner, module: nn.Module, support: Rows) -> Tensor:
-        """Log likelihood (T,) of each fold of the rows, foreseen from the other folds.
-
-        For regression that of the mean prediction with the noise that suits it best: the prior has
-        learned the noise from all tasks, which is no reason to follow its mean.
-        """
-        seen, held = _folds(dataclasses.replace(support, mask=_with_company(support)))
-        predicted = learner.predict(module, learner.adapt(module, seen), held.x)
-        if self.signature.kind != "regression":
-            log_prob = predicted.log_prob(held.y.to(self.dtype))
-            if log_prob.ndim > held.mask.ndim:
-                log_prob = log_prob.sum(-1)
-            return (log_prob * held.mask).sum(1).view(N_FOLDS, -1).sum(0)
-        error = (predicted.mean - held.y).square() * held.mask[..., None]
-        error = error.sum(1).view(N_FOLDS, -1, error.shape[-1]).sum(0)
-        count = support.mask.sum(1)[:, None]
-        return -(count / 2 * (error / count + SMALLEST_ERROR).log()).sum(-1)
-
-
-def _some(support: Rows) -> Rows:
-    """At most MAX_ROWS_TO_JUDGE rows of each task, evenly spread over all; padding comes last."""
-    count = support.mask.sum(1, keepdim=True)
-    position = torch.arange(min(support.x.shape[1], MAX_ROWS_TO_JUDGE), device=count.device)
-    index = position * count.clamp_min(MAX_ROWS_TO_JUDGE) // MAX_ROWS_TO_JUDGE
-    index = index.clamp_max(support.x.shape[1] - 1)
-    # Padding may lie between rows that came one after the other; of classes of its own, each is
-    # to be in every fold.
-    order = ~support.mask
-    if support.ways is not None:
-        order = support.y.masked_fill(~support.mask, int(support.ways.max()))
-    rows_first = order.int().argsort(dim=1, stable=True)
-    index = rows_first.gather(1, index)
-    x = support.x.take_along_dim(index[..., None], 1)
-    y_index = index if support.y.ndim == 2 else index[..., None]
-    return Rows(x, support.y.take_along_dim(y_index, 1), position < count, support.ways)
-
-
-def _with_company(support: Rows) -> Tensor:
-    """Which rows (T, n) others could foresee: a class of its own no other row can."""
-    if support.ways is None:
-        return support.mask
-    member = one_hot(support.y, int(support.ways.max())) * support.mask[..., None]
-    return (member * (member.sum(1, keepdim=True) > 1)).sum(-1) > 0
-
-
-def _folds(support: Rows) -> tuple[Rows, Rows]:
-    """All rows of each task but every N_FOLDS-th, and those: N_FOLDS * T tasks, fold by fold."""
-    n_rows = support.x.shape[1]
-    position = torch.arange(n_rows + -n_rows % N_FOLDS, device=support.x.device)
-    fold = torch.arange(N_FOLDS, device=position.device)[:, None]
-    own = position % N_FOLDS == fold
-    ways = None if support.ways is None else support.ways.repeat(N_FOLDS)
-
-    def gather(which: Tensor) -> Rows:
-        index = position.expand(N_FOLDS, -1)[which].view(N_FOLDS, -1)
-        inside = (index < n_rows)[:, None]
-        index = index.clamp_max(n_rows - 1)
-        x, y, mask = (t[:, index].transpose(0, 1) for t in (support.x, support.y, support.mask))
-        mask = mask & inside
-        return Rows(*(t.flatten(0, 1) for t in (x * mask[..., None], y, mask)), ways)
-
-    return gather(~own), gather(own)
+                weight = self.guard.weight(state, alone, inputs, support)
+            return AdaptedBatch(state, alone, weight)
 
 
 _ready: weakref.WeakKeyDictionary[Prior, dict[str, Model]] = weakref.WeakKeyDictionary()
