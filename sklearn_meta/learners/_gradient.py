@@ -82,9 +82,11 @@ class GradientLearner(Learner):
         return module
 
     def adapt(self, module: nn.Module, support: Rows) -> GradientState:
-        parts = []
+        # Of all tasks together: every head is as wide as that of the task of most ways.
+        start, parts = module.start(support), []
         for part in _chunks(support.n_tasks, self.tasks_at_once(module, support)):
-            parts.append(flatten(self.descend(module, support.take(part))[-1]))
+            own = {name: p[part] for name, p in start.items()}
+            parts.append(flatten(self.descend_from(module, own, support.take(part))[-1]))
         return GradientState(support, torch.cat(parts))
 
     def update(self, module: nn.Module, state: GradientState, support: Rows) -> GradientState:

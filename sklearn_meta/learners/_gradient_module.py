@@ -59,6 +59,9 @@ class GradientModule(nn.Module):
                     layer.weight *= KEEPS_SCALE
         else:
             self.network = signature.make_network(generator)
+        # Asked now: a prior's module is frozen as a whole, whatever the user froze.
+        trained = [name for name, p in self.network.named_parameters() if p.requires_grad]
+        self._adapted_names = [] if head_only else trained
         self.numbers_a_row = numbers_kept(self.network, signature.n_inputs)
         self.anonymous = signature.kind == "classification" and not signature.shared_classes
         self.n_outputs = 0 if self.anonymous else signature.n_outputs
@@ -91,9 +94,9 @@ class GradientModule(nn.Module):
         return [{"lr": learning_rate, **group} for group in groups if group["params"]]
 
     def adapted_part(self, n_outputs: int) -> Headed:
-        """What a task adapts: network and head, or the head alone."""
+        """What a task adapts: network, but for frozen layers, and head, or the head alone."""
         network = None if self.head_only else self.network
-        return Headed(network, self.network.n_features, n_outputs)
+        return Headed(network, self.network.n_features, n_outputs, self._adapted_names)
 
     def rows(self, x: Tensor) -> Tensor:
         """Rows (T, n, n_inputs) as what a task adapts takes them."""
@@ -107,7 +110,8 @@ class GradientModule(nn.Module):
 
     def common_start(self) -> dict[str, nn.Parameter]:
         """What a task adapts that starts at the same numbers for all tasks."""
-        parameters = {} if self.head_only else dict(self.network.named_parameters())
+        named = dict(self.network.named_parameters())
+        parameters = {name: named[name] for name in self._adapted_names}
         if not self.anonymous:
             parameters |= {"head.weight": self.head.weight, "head.bias": self.head.bias}
         return parameters
@@ -121,9 +125,7 @@ class GradientModule(nn.Module):
         """Named parameters from the flat ones (T, P) of what a task adapts."""
         n_outputs = self.n_outputs
         if self.anonymous:
-            fixed = 0
-            if not self.head_only:
-                fixed = sum(p.numel() for p in self.network.parameters())
+            fixed = sum(p.numel() for p in self.common_start().values())
             n_outputs = (flat.shape[1] - fixed) // (self.network.n_features + 1)
         return unflatten(flat, self.adapted_part(n_outputs).shapes)
 

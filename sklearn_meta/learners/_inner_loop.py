@@ -35,11 +35,27 @@ class Headed:
     network : nn.Module or None
         With ``stacked`` and ``n_features``; None where rows are features already.
     n_features, n_outputs : int
+    names : sequence of str, optional
+        Parameters of the network that may differ; all of them by default.
+
+    Attributes
+    ----------
+    shapes : dict of str to tuple of int
+        Of the parameters that may differ, in the order in which they are laid flat.
     """
 
-    def __init__(self, network: nn.Module | None, n_features: int, n_outputs: int):
+    def __init__(
+        self,
+        network: nn.Module | None,
+        n_features: int,
+        n_outputs: int,
+        names: Sequence[str] | None = None,
+    ):
         self.network = network
-        self.shapes = {} if network is None else shapes_of(network)
+        known = {} if network is None else dict(network.named_parameters())
+        self.shapes = {
+            name: tuple(known[name].shape) for name in (known if names is None else names)
+        }
         self.shapes |= {"head.weight": (n_outputs, n_features), "head.bias": (n_outputs,)}
 
     def stacked(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -48,13 +64,6 @@ class Headed:
             own = {name: p for name, p in parameters.items() if not name.startswith("head.")}
             x = self.network.stacked(own, x)
         return torch.baddbmm(parameters["head.bias"][:, None], x, parameters["head.weight"].mT)
-
-
-def shapes_of(network: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters of a network by name, in the order in which they are laid flat."""
-    if isinstance(network, Headed):
-        return network.shapes
-    return {name: tuple(p.shape) for name, p in network.named_parameters()}
 
 
 def flatten(parameters: Mapping[str, Tensor]) -> Tensor:
@@ -240,5 +249,6 @@ def _moved(
 ) -> Parameters:
     moved = {}
     for (name, p), g in zip(parameters.items(), gradient, strict=True):
-        moved[name] = p - (rates[name] if isinstance(rates, Mapping) else rates) * g
+        # The gradient comes first, for its layout in memory is the one that the network works in.
+        moved[name] = g.mul(rates[name] if isinstance(rates, Mapping) else rates).neg() + p
     return moved

@@ -112,6 +112,18 @@ def test_memory_is_bounded_by_parts_of_a_batch_with_the_same_gradient(case, monk
         torch.testing.assert_close(whole, parts)
 
 
+@pytest.mark.parametrize("head_only", [False, True])
+def test_ways_may_vary_between_parts_of_a_batch(head_only, monkeypatch):
+    learner, case = MAML(inner_steps=2, head_only=head_only), CASES[2]
+    module, support = build(case, learner), case.support(None, [8, 8, 8])
+    ways = torch.tensor([2, 3, 1])
+    support = Rows(support.x, support.y % ways[:, None], support.mask, ways)
+    with torch.inference_mode():
+        whole = learner.adapt(module, support).parameters
+        monkeypatch.setattr("sklearn_meta.learners._gradient.NUMBERS_AT_ONCE", 1)
+        torch.testing.assert_close(learner.adapt(module, support).parameters, whole)
+
+
 def test_the_prototypes_are_where_the_head_starts():
     case = CASES[2]
     learner = MAML(inner_steps=0)
@@ -224,6 +236,23 @@ def test_networks_of_the_user_are_trained_and_left_alone(options):
     torch.testing.assert_close(template.state_dict(), before, rtol=0, atol=0)
     trained_weight = module.network.module[0].weight
     assert not torch.equal(trained_weight, template[0].weight)
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_layers_that_the_user_froze_do_not_adapt(shared):
+    template = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4))
+    template[0].requires_grad_(False)
+    case, learner = Case("maml", "classification", shared), MAML(inner_steps=2)
+    signature = Signature("classification", 3, case.n_outputs, shared, template=template)
+    module = learner.build(signature, {}, torch.Generator().manual_seed(0))
+    weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    restored = with_head(learner.restore(signature, weights))
+    with torch.inference_mode():
+        state = learner.adapt(restored, case.support(restored, [6, 6], dtype=torch.float32))
+        adapted = restored.adapted(state.parameters)
+    assert not any(name.startswith("module.0.") for name in adapted)
+    own = restored.network.module[2].weight
+    assert all(not torch.equal(weight, own) for weight in adapted["module.2.weight"])
 
 
 @pytest.mark.parametrize("head_only", [False, True])
