@@ -303,7 +303,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
             n_outputs=int(ways.max()),
             encode_more=encode,
             ways=ways,
-            disjoint=len(classes) == sum(map(len, labels)),
+            labels=y,
         )
 
     def _learn_label_sets(self, ys: list[np.ndarray]) -> Targets:

@@ -99,9 +99,15 @@ def learn_prior(
     )
     if not (signature.is_plain or learner.takes_networks):
         raise _takes_no_networks(learner, signature)
-    facts = {"disjoint": targets.disjoint, "image_shape": image_shape}
-    names = [task.name for task in tasks]
-    store = TaskStore(x, targets.y, offsets, names, targets.ways, **facts)
+    store = TaskStore(
+        x,
+        targets.y,
+        offsets,
+        [task.name for task in tasks],
+        targets.ways,
+        labels=targets.labels,
+        image_shape=image_shape,
+    )
     given = {name: getattr(estimator, name) for name in TRAINING_PARAMETERS}
     defaults = learner.defaults(signature)
     if validation_tasks is not None:
@@ -113,7 +119,9 @@ def learn_prior(
         validation_x, validation_offsets = _encoded(encoder, held_out)
         y, ways = targets.encode_more(held_out)
         names = [task.name for task in held_out]
-        validation_store = TaskStore(validation_x, y, validation_offsets, names, ways, **facts)
+        validation_store = TaskStore(
+            validation_x, y, validation_offsets, names, ways, image_shape=image_shape
+        )
 
     rng = generator_of(estimator.random_state)
     generator = torch.Generator().manual_seed(int(rng.integers(2**63)))

@@ -26,8 +26,8 @@ class Targets:
     shared_classes : bool
     ways : ndarray of shape (n_tasks,) or None
         Number of classes of each task, where they are not shared.
-    disjoint : bool
-        Whether no label is in two tasks.
+    labels : int ndarray of shape (n_rows,) or None
+        Codes of the labels by value, where classes are not shared.
     facts : dict
         What else the prior must know of the targets, as JSON has it.
     config, arrays : dict or None
@@ -40,7 +40,7 @@ class Targets:
     encode_more: Callable[[list[Task]], tuple[np.ndarray, np.ndarray | None]]
     shared_classes: bool = False
     ways: np.ndarray | None = None
-    disjoint: bool = False
+    labels: np.ndarray | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] | None = None
     arrays: dict[str, np.ndarray] | None = None

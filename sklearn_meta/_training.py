@@ -153,7 +153,7 @@ class _Run:
         if not self.held_out:
             weights.best = weights.average  # nothing to judge by: the last are the best
         self.tasks = torch.from_numpy(split.train)
-        self.sampler = episode_sampler(store.subset(split.train), config, sampler_rng)
+        self.sampler = episode_sampler(split.store, config, sampler_rng)
         rate, alpha = config.learning_rate_init, config.alpha
         own_groups = getattr(module, "parameter_groups", None)
         self.optimizer = torch.optim.AdamW(

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from sklearn_meta.tasks import TaskStore
-from sklearn_meta.tasks._class_index import has_class_episodes
+from sklearn_meta.tasks._class_index import class_index, has_class_episodes
+
+MANY_CLASSES = 300
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def resolve(
     }
     if has_class_episodes(store):
         auto |= {"shots": (1, 5), "n_query": 5, "max_time": 300.0}
+        # Of so many there are few to overfit, and all are better than some.
+        auto["early_stopping"] = len(np.unique(class_index(store).label)) < MANY_CLASSES
     auto |= defaults or {}
     given = {field.name: getattr(config, field.name) for field in fields(config)}
     return replace(

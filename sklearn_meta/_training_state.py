@@ -31,9 +31,9 @@ class History:
         None where nothing was held out.
     best_score : float or None
         Held-out loss of the weights that were kept, the mean over members.
-    validation : {"tasks", "folds", "rows", "given"} or None
-        What was held out: whole tasks; a fold of the tasks by each member; nothing but the draw of
-        the rows, where there are too few tasks; the tasks given for it; or nothing.
+    validation : {"tasks", "folds", "classes", "rows", "given"} or None
+        What was held out: whole tasks; a fold of the tasks by each member; classes; nothing but
+        the draw of the rows, where there are too few tasks; the tasks given for it; or nothing.
     stopped : {"converged", "max_iter", "max_time", "interrupted"} or None
         Why it ended; None while it runs.
     seconds : float

@@ -16,6 +16,7 @@ ROOMS = [
     ["_many", "_task_table"],
     ["_learn_prior", "_novelty", "_shared_classes"],
     ["_model", "_checks", "_targets", "_resolve_prior"],
+    ["_guard"],
     ["inspection"],
     ["model_selection"],
     ["datasets"],

@@ -20,6 +20,7 @@ from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
 NETWORK_SCALE = 0.1  # of the network's columns at the start, beside the linear ones
 DISTANCE_AT_START = 10.0  # about, between rows, of features that vary by 1 each
+NETWORK_SCALE_OF_IMAGES = 0.3
 PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
 IMPOSSIBLE = -1e9
 MAX_SPLITS = 8  # of the rows of an episode of images
@@ -41,9 +42,10 @@ class PrototypicalModule(nn.Module):
         super().__init__()
         self.n_classes = signature.n_outputs if signature.shared_classes else 0
         network = signature.make_network(generator)
-        n_priors, width = max(self.n_classes, 1), n_directions + network.n_features
+        n_linear = n_directions if signature.is_plain else signature.n_inputs
+        n_priors, width = max(self.n_classes, 1), n_linear + network.n_features
         self.register_buffer("directions", torch.zeros(signature.n_inputs, n_directions))
-        self.log_scale = nn.Parameter(torch.zeros(n_directions))
+        self.log_scale = nn.Parameter(torch.zeros(n_linear))
         self.network = network
         self.centres = nn.Parameter(torch.zeros(n_priors, width))
         self.log_class_spread = nn.Parameter(torch.zeros(width))
@@ -58,7 +60,10 @@ class PrototypicalModule(nn.Module):
                 last.weight *= NETWORK_SCALE
                 last.bias.zero_()
             else:
-                self.log_temperature += math.log(DISTANCE_AT_START / network.n_features)
+                # Of few classes a network learns little: the columns, all together as much as the
+                # network's features, lead at the start.
+                self.log_scale += 0.5 * math.log(network.n_features / n_linear)
+                self.log_temperature += math.log(DISTANCE_AT_START / (2 * network.n_features))
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
         """Groups for the optimiser: only the network decays."""
@@ -73,11 +78,15 @@ class PrototypicalModule(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """Embed rows (..., n_inputs) -> (..., E): scaled directions, then the network's.
 
-        Without directions the rows are taken for those of the network already.
+        Other rows than those of a table are embedded already, see `rows`.
         """
         if not self.is_plain:
             return x
         return torch.cat([x @ self.directions * self.log_scale.exp(), self.network(x)], -1)
+
+    def rows(self, x: Tensor) -> Tensor:
+        """Embed rows of images, or with a network of the user's own: scaled columns, network's."""
+        return torch.cat([x * self.log_scale.exp(), NETWORK_SCALE_OF_IMAGES * self.network(x)], -1)
 
     def prototypes(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance, each (..., C, E), of the prototypes.
@@ -151,10 +160,10 @@ class Prototypes:
 class PrototypicalNetwork(Learner):
     """Prototypical network: a row belongs to the class whose mean is nearest in the embedding.
 
-    The embedding is the encoded row in a metric, beside a network of the row; of images, or with a
-    network of the user's own, it is that network alone. The metric starts as
+    The embedding is the encoded row in a metric, beside a network of the row. The metric starts as
     linear discriminants where classes mean the same in every task, else with every column weighed
-    by how much of it differs between classes. Prototypes are
+    by how much of it differs between classes; of images, or with a network of the user's own, with
+    all columns alike. Prototypes are
     class means, shrunken by a meta-learned hierarchical normal model: towards the mean of the
     support and, where labels mean the same in every task, towards the prototype of the class among
     all tasks. A class of few rows is known less well than one of many, and probabilities say so;
@@ -186,7 +195,6 @@ class PrototypicalNetwork(Learner):
             "alpha": 1e-3,
             "max_iter": 100_000,
             "decay_iterations": 100_000,
-            "early_stopping": False,
         }
 
     def prepare(
@@ -227,7 +235,7 @@ class PrototypicalNetwork(Learner):
         return module
 
     def inputs(self, module: nn.Module, x: Tensor) -> Tensor:
-        return x if module.is_plain else module.network(x)
+        return x if module.is_plain else module.rows(x)
 
     def adapt(self, module: nn.Module, support: Rows) -> Prototypes:
         n_tasks, ways = support.n_tasks, support.ways

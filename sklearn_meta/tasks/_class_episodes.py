@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._class_index import class_index, class_pools
+from ._class_index import class_index
 from ._episodes import Rows, TaskBatch
 from ._images import QUARTER_TURNS, distorted, turned
 from ._sampling import distinct_rows
@@ -18,9 +18,9 @@ class ClassEpisodeSampler:
     """Endless random N-way K-shot episodes, for images whose classes mean nothing beyond a task.
 
     An episode has the same number of support rows of each of its classes. Its classes are those of
-    one task, or, where no class is in two tasks (``store.disjoint``), of all. In training, the
-    images of each task in an episode are turned by the same quarter turns, which makes new classes
-    of them, and each image is distorted a little.
+    one task, or, where no label is in two tasks, of all. In training, the images of each task in
+    an episode are turned by the same quarter turns, which makes new classes of them, and each
+    image is distorted a little.
 
     Parameters
     ----------
@@ -64,8 +64,9 @@ class ClassEpisodeSampler:
         self.store, self.rng, self.augment = store, rng, augment
         self.shots, self.n_query = shots, n_query
         self.n_ways, self.batch_size = n_ways, batch_size
-        self._rows, self._first, self._count, self._task = class_index(store)
-        self._pools = class_pools(store, self._task)
+        index = class_index(store)
+        self._rows, self._first, self._count = index.rows, index.first, index.count
+        self._task, self._pools = index.task, index.pools()
         if not self._pools:
             raise ValueError("no task has two classes of at least two rows.")
 

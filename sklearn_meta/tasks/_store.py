@@ -27,8 +27,9 @@ class TaskStore:
         One a task.
     ways : ndarray of shape (n_tasks,), optional
         Number of classes of each task, where class codes mean nothing beyond the task.
-    disjoint : bool, default=False
-        Whether no class is in two tasks, so that an episode may mix the classes of several.
+    labels : int ndarray of shape (n_rows,), optional
+        Codes of the labels by value, the same in all tasks, of which nobody knows whether they mean
+        the same: they tell that two classes may be one.
     image_shape : (H, W) or (C, H, W), optional
         Rows are images, flattened.
 
@@ -36,6 +37,8 @@ class TaskStore:
     ----------
     starts, counts : ndarray of int64 of shape (n_tasks,)
         First row and number of rows of each task.
+    kept_labels : ndarray or None
+        See `only`.
 
     Raises
     ------
@@ -51,10 +54,11 @@ class TaskStore:
         names: Sequence[str],
         ways: np.ndarray | None = None,
         *,
-        disjoint: bool = False,
+        labels: np.ndarray | None = None,
         image_shape: tuple[int, ...] | None = None,
     ) -> None:
-        self.disjoint, self.image_shape = disjoint, image_shape
+        self.labels, self.image_shape = labels, image_shape
+        self.kept_labels: np.ndarray | None = None
         offsets = np.asarray(offsets, dtype=np.int64)
         self.names = list(names)
         self.starts = offsets[:-1]
@@ -149,6 +153,12 @@ class TaskStore:
         view.counts = self.counts[task_indices]
         view.names = [self.names[t] for t in task_indices.tolist()]
         view.ways = None if self.ways is None else self.ways[task_indices]
+        return view
+
+    def only(self, labels: np.ndarray) -> TaskStore:
+        """Return a view of which episodes of classes have these labels and no others."""
+        view = copy.copy(self)
+        view.kept_labels = labels
         return view
 
     def replace(self, *, x: np.ndarray | None = None, y: np.ndarray | None = None) -> TaskStore:

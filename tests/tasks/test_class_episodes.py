@@ -4,7 +4,7 @@ import torch
 
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._class_episodes import ClassEpisodeSampler
-from sklearn_meta.tasks._class_index import class_index, class_pools, has_class_episodes
+from sklearn_meta.tasks._class_index import class_index, has_class_episodes, split_labels
 from sklearn_meta.tasks._images import distorted, turned
 
 SHAPE = (3, 3)
@@ -21,7 +21,9 @@ def make_store(counts, disjoint=False, image_shape=SHAPE):
     x = np.repeat(np.arange(1, len(codes) + 1, dtype=np.float32)[:, None], 9, 1)
     ways = np.array([len(c) for c in counts])
     names = [str(t) for t in range(len(counts))]
-    return TaskStore(x, codes, offsets, names, ways, disjoint=disjoint, image_shape=image_shape)
+    task = np.repeat(np.arange(len(counts)), [sum(c) for c in counts])
+    labels = codes + 100 * task if disjoint else codes
+    return TaskStore(x, codes, offsets, names, ways, labels=labels, image_shape=image_shape)
 
 
 def sampler(store, shots=(1, 2), n_query=3, n_ways=3, batch_size=4, augment=False, seed=0):
@@ -31,11 +33,12 @@ def sampler(store, shots=(1, 2), n_query=3, n_ways=3, batch_size=4, augment=Fals
 
 def test_the_index_holds_every_row_once_by_its_class():
     store = make_store([[3, 1, 2], [2, 4]]).subset([1, 0])
-    rows, first, count, task = class_index(store)
-    assert sorted(rows) == list(range(12))
-    assert count.tolist() == [2, 4, 3, 2] and task.tolist() == [0, 0, 1, 1]  # the class of 1 is out
-    for start, n in zip(first, count, strict=True):
-        assert len(set(store.y[rows[start : start + n]])) == 1
+    index = class_index(store)
+    assert sorted(index.rows) == list(range(12))
+    assert index.count.tolist() == [2, 4, 3, 2] and index.task.tolist() == [0, 0, 1, 1]
+    assert index.label.tolist() == [0, 1, 0, 2]  # that of one row is out
+    for start, n, label in zip(index.first, index.count, index.label, strict=True):
+        assert set(store.y[index.rows[start : start + n]]) == {label}
 
 
 @pytest.mark.parametrize("disjoint", [False, True])
@@ -91,9 +94,23 @@ def test_what_has_no_classes_to_draw_from():
     assert not has_class_episodes(make_store([[1, 1], [1, 1]], disjoint=True))
     assert not has_class_episodes(make_store([[2, 2]], image_shape=None))
     store = make_store([[1, 5]])
-    assert class_pools(store, class_index(store)[-1]) == []
+    assert class_index(store).pools() == []
     with pytest.raises(ValueError, match="two classes of at least two rows"):
         sampler(store)
+
+
+@pytest.mark.parametrize("disjoint", [False, True])
+def test_a_label_that_is_held_out_is_held_out_of_every_task(disjoint):
+    store = make_store([[4, 5, 6, 7], [3, 9, 5, 4], [8, 2, 2, 3]], disjoint)
+    kept, held = split_labels(store, 1 / 4, np.random.default_rng(0))
+    assert len(held.kept_labels) == (3 if disjoint else 2)
+    assert not set(kept.kept_labels) & set(held.kept_labels)
+    for view in (kept, held):
+        drawn = sampler(view).draw()
+        for rows in (drawn.support, drawn.query):
+            numbers = rows.x[..., 0][rows.mask].long().numpy() - 1
+            assert set(store.labels[numbers]) <= set(view.kept_labels)
+    assert split_labels(make_store([[3, 3, 3]]), 1 / 4, np.random.default_rng(0)) is None
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (2, 4, 4)])
