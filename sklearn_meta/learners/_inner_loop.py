@@ -79,8 +79,15 @@ def unflatten(flat: Tensor, shapes: Mapping[str, tuple[int, ...]]) -> Parameters
 
 
 def share(parameters: Mapping[str, Tensor], n_tasks: int) -> Parameters:
-    """Give every task the same parameters: (*shape) -> (T, *shape), without a copy."""
-    return {name: p.expand(n_tasks, *p.shape) for name, p in parameters.items()}
+    """Give every task the same parameters: (*shape) -> (T, *shape), without copies of each.
+
+    Weights of convolutions are laid with the channels innermost in memory, as their engine is.
+    """
+    shared = {}
+    for name, p in parameters.items():
+        laid = p.contiguous(memory_format=torch.channels_last) if p.ndim == 4 else p
+        shared[name] = laid.expand(n_tasks, *p.shape)
+    return shared
 
 
 def descend(

@@ -18,11 +18,15 @@ from torch.autograd import Function
 from torch.nn.functional import conv2d, conv_transpose2d, max_pool2d, max_unpool2d, pad
 from torch.nn.grad import conv2d_weight
 
-#: Tasks with at most so many pixels, of all their rows, are taken together.
-FEW_PIXELS = 64
+#: Tasks whose rows have at most so many pixels are convolved as a product with neighbourhoods.
+FEW_PIXELS = 256
+#: Bytes of neighbourhoods or maps that are worked on at a time: more leave a processor's cache.
+CACHED = 1 << 20
 
-#: Of each group of tasks, the places of the pixels that pooling keeps.
-Kept = Sequence[Tensor]
+#: Which tasks, and which of their rows, are worked on together.
+Part = tuple[slice, slice]
+#: Of each part, the places of the pixels that pooling keeps.
+Kept = list[Tensor]
 
 
 def pooled_convolution(x: Tensor, weight: Tensor, pool: bool) -> Tensor:
@@ -31,7 +35,7 @@ def pooled_convolution(x: Tensor, weight: Tensor, pool: bool) -> Tensor:
     Parameters
     ----------
     x : Tensor of shape (T, n, H, W, C)
-    weight : Tensor of shape (T, K, C, 3, 3) or (T, K, C, 1, 1)
+    weight : Tensor of shape (T, K, 3, 3, C) or (T, K, 1, 1, C)
         Around an image are zeros, so that convolution keeps its size.
     pool : bool
 
@@ -47,15 +51,19 @@ class _Output(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, pool: bool, kept: Kept | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        size = _group_size(x)
-        pairs = zip(x.split(size), weight.split(size), strict=True)
-        maps = [_convolve(images, w) for images, w in pairs]
-        if pool and kept is None:
-            maps, kept = zip(*map(_pool, maps), strict=True)
-        elif pool:
-            maps = [_take(z, places) for z, places in zip(maps, kept, strict=True)]
-        ctx.kept = kept
-        return torch.cat(maps)
+        height, width = (size // 2 for size in x.shape[2:4]) if pool else x.shape[2:4]
+        outputs = x.new_empty(*x.shape[:2], height, width, weight.shape[1])
+        places = []
+        for i, part in enumerate(_parts(x, weight.shape)):
+            maps = _convolve(x[part], weight[part[0]])
+            if pool and kept is None:
+                maps, own = _pool(maps)
+                places.append(own)
+            elif pool:
+                maps = _take(maps, kept[i])
+            outputs[part] = maps
+        ctx.kept = (kept or places) if pool else None
+        return outputs
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
@@ -74,9 +82,10 @@ class _ImageGradient(Function):
     def forward(ctx: Any, g: Tensor, weight: Tensor, kept: Kept | None, shape: Any) -> Tensor:
         ctx.save_for_backward(g, weight)
         ctx.kept = kept
-        maps = _unpool(g, kept, shape)
-        weights = weight.split(len(maps[0]))
-        return torch.cat([_convolve_back(z, w) for z, w in zip(maps, weights, strict=True)])
+        found = g.new_empty(shape)
+        for i, part in enumerate(_parts(found, weight.shape)):
+            found[part] = _convolve_back(_unpool(g[part], kept, i, shape), weight[part[0]])
+        return found
 
     @staticmethod
     def backward(ctx: Any, x: Tensor) -> tuple[Tensor | None, ...]:
@@ -95,9 +104,14 @@ class _WeightGradient(Function):
     def forward(ctx: Any, g: Tensor, x: Tensor, kept: Kept | None, shape: Any) -> Tensor:
         ctx.save_for_backward(g, x)
         ctx.kept = kept
-        maps = _unpool(g, kept, x.shape)
-        images = x.split(len(maps[0]))
-        return torch.cat([_weigh(i, z, shape[-1]) for i, z in zip(images, maps, strict=True)])
+        found = g.new_empty(shape)
+        for i, part in enumerate(_parts(x, shape)):
+            own = _weigh(x[part], _unpool(g[part], kept, i, x.shape), shape[2])
+            if part[1].start:
+                found[part[0]] += own
+            else:
+                found[part[0]] = own
+        return found
 
     @staticmethod
     def backward(ctx: Any, weight: Tensor) -> tuple[Tensor | None, ...]:
@@ -111,51 +125,60 @@ class _WeightGradient(Function):
         )
 
 
+def _parts(x: Tensor, shape: Sequence[int]) -> list[Part]:
+    """What to work on together, of images (T, n, H, W, C) and weights of a shape."""
+    n_tasks, n_rows = x.shape[:2]
+    if x.device.type != "cpu":
+        return [(slice(None), slice(None))]
+    widest = max(shape[1], math.prod(shape[2:]) if _few_pixels(x) else 0)
+    n_together = max(1, CACHED // (math.prod(x.shape[2:4]) * widest * x.element_size()))
+    if _few_pixels(x):
+        size = max(1, n_together // max(1, n_rows))
+        return [(slice(i, i + size), slice(None)) for i in range(0, n_tasks, size)]
+    size = n_together if shape[2] == 1 else n_rows
+    rows = [slice(j, j + size) for j in range(0, n_rows, size)]
+    return [(slice(i, i + 1), part) for i in range(n_tasks) for part in rows]
+
+
 def _few_pixels(x: Tensor) -> bool:
     return x.device.type != "cpu" or math.prod(x.shape[1:4]) <= FEW_PIXELS
 
 
-def _group_size(x: Tensor) -> int:
-    """Tasks that are taken together: one, whose images fit in a processor's cache, or all."""
-    return len(x) if _few_pixels(x) else 1
-
-
 def _convolve(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve images (t, n, H, W, C) by weights (t, K, C, 3, 3) or (t, K, C, 1, 1)."""
-    if weight.shape[-1] == 1 or _few_pixels(x):
-        products = _columns(x, weight.shape[-1]) @ weight.movedim(2, -1).flatten(2).mT
-        return products.view(*x.shape[:4], -1)
-    weight = weight[0].contiguous(memory_format=torch.channels_last)
-    return conv2d(_as_maps(x), weight, padding=1).permute(0, 2, 3, 1)[None]
+    """Convolve images (t, n, H, W, C) by weights (t, K, 3, 3, C) or (t, K, 1, 1, C)."""
+    if weight.shape[2] == 1 or _few_pixels(x):
+        return (_columns(x, weight.shape[2]) @ weight.flatten(2).mT).view(*x.shape[:4], -1)
+    return conv2d(_as_maps(x), _as_filters(weight), padding=1).permute(0, 2, 3, 1)[None]
 
 
 def _convolve_back(g: Tensor, weight: Tensor) -> Tensor:
     """Gradient of the images (t, n, H, W, C) from that of the maps (t, n, H, W, K)."""
-    if weight.shape[-1] == 1 or _few_pixels(g):
-        columns = _columns(g, weight.shape[-1], mirrored=True)
-        products = columns @ weight.permute(0, 3, 4, 1, 2).flatten(1, 3)
-        return products.view(*g.shape[:4], -1)
-    weight = weight[0].contiguous(memory_format=torch.channels_last)
-    return conv_transpose2d(_as_maps(g), weight, padding=1).permute(0, 2, 3, 1)[None]
+    size = weight.shape[2]
+    if size == 1 or _few_pixels(g):
+        places = [(i, j) for i in range(size) for j in range(size)]
+        mirrored = torch.cat([weight[:, :, i, j] for i, j in reversed(places)], 1)
+        return (_columns(g, size) @ mirrored).view(*g.shape[:4], -1)
+    maps = conv_transpose2d(_as_maps(g), _as_filters(weight), padding=1)
+    return maps.permute(0, 2, 3, 1)[None]
 
 
 def _weigh(x: Tensor, g: Tensor, size: int) -> Tensor:
-    """Gradient of the weights (t, K, C, size, size) from that of the maps (t, n, H, W, K)."""
+    """Gradient of the weights (t, K, size, size, C) from that of the maps (t, n, H, W, K)."""
     if size == 1 or _few_pixels(x):
-        products = _columns(x, size).mT @ g.flatten(1, 3)
-        return products.unflatten(1, (size, size, -1)).permute(0, 4, 3, 1, 2)
+        return (g.flatten(1, 3).mT @ _columns(x, size)).unflatten(2, (size, size, -1))
     shape = (g.shape[-1], x.shape[-1], size, size)
-    return conv2d_weight(_as_maps(x), shape, _as_maps(g), padding=1)[None]
+    return conv2d_weight(_as_maps(x), shape, _as_maps(g), padding=1).movedim(1, -1)[None]
 
 
-def _columns(x: Tensor, size: int, mirrored: bool = False) -> Tensor:
+def _columns(x: Tensor, size: int) -> Tensor:
     """Neighbourhoods of the pixels of images, (t, n H W, size size C)."""
     if size == 1:
         return x.flatten(1, 3)
-    height, width = x.shape[2:4]
+    t, n, height, width, n_channels = x.shape
     x = pad(x, (0, 0, 1, 1, 1, 1))
-    shifts = [x[:, :, i : i + height, j : j + width] for i in range(size) for j in range(size)]
-    return torch.cat(shifts[::-1] if mirrored else shifts, -1).flatten(1, 3)
+    # Neighbours in a line of pixels lie one after the other.
+    shape = (t, n, height, width, size, size * n_channels)
+    return x.as_strided(shape, (*x.stride()[:4], x.stride(2), 1)).flatten(4).flatten(1, 3)
 
 
 def _pool(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,16 +192,19 @@ def _take(x: Tensor, places: Tensor) -> Tensor:
     return taken.permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
-def _unpool(g: Tensor, kept: Kept | None, shape: torch.Size) -> Sequence[Tensor]:
-    """Gradient (T, n, h, w, C) of what was kept as that of all pixels, by groups of tasks."""
+def _unpool(g: Tensor, kept: Kept | None, part: int, shape: Sequence[int]) -> Tensor:
+    """Gradient (t, n, h, w, K) of what a part kept as that of all its pixels."""
     if kept is None:
-        return g.split(_group_size(g))
-    groups = g.split(len(g) // len(kept))
-    pairs = zip(map(_as_maps, groups), kept, strict=True)
-    maps = [max_unpool2d(z, places, 2, output_size=shape[2:4]) for z, places in pairs]
-    return [z.permute(0, 2, 3, 1).unflatten(0, (-1, shape[1])) for z in maps]
+        return g
+    maps = max_unpool2d(_as_maps(g), kept[part], 2, output_size=shape[2:4])
+    return maps.permute(0, 2, 3, 1).unflatten(0, g.shape[:2])
 
 
 def _as_maps(x: Tensor) -> Tensor:
     """Images (t, n, H, W, C) as (t n, C, H, W), the channels innermost in memory."""
     return x.flatten(0, 1).permute(0, 3, 1, 2)
+
+
+def _as_filters(weight: Tensor) -> Tensor:
+    """Weights (1, K, 3, 3, C) of one task as (K, C, 3, 3), the channels innermost in memory."""
+    return weight[0].movedim(-1, 1)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, layer_norm, max_pool2d, pad
+from torch.nn.functional import conv2d, max_pool2d, pad
 
+from ._normalization import normalized
 from ._pooled_convolution import pooled_convolution
 from ._precision import computing_dtype
 from .template import as_channels
@@ -88,7 +89,7 @@ class ConvNet(nn.Module):
             It can be differentiated twice.
         """
         dtype = computing_dtype(x.dtype, x.device, self.training)
-        weights = {name: p.to(dtype) for name, p in parameters.items()}
+        weights = {name: _laid_out(p.to(dtype)) for name, p in parameters.items()}
         n_tasks = max(1, CHUNK // max(1, x.shape[1]))
         chunks = [{} for _ in x.split(n_tasks)]
         for name, p in weights.items():
@@ -103,14 +104,14 @@ class ConvNet(nn.Module):
         for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
             weight = convolution.weight.to(dtype)
             if i == 0:
-                z = (z @ weight.flatten(1).T).permute(0, 3, 1, 2)
+                z = (z @ weight.movedim(1, -1).flatten(1).T).permute(0, 3, 1, 2)
             else:
                 weight = weight.contiguous(memory_format=torch.channels_last)
                 z = conv2d(z, weight, padding=1)
             if _pools(*z.shape[-2:]):
                 z = max_pool2d(z, 2)
             z = nn.functional.group_norm(z, 1, norm.weight.to(dtype), norm.bias.to(dtype), norm.eps)
-            z = self._activate(i, z)
+            z = torch.relu(z) if self._activates(i) else z
         return z.permute(0, 2, 3, 1).flatten(1).to(x.dtype)
 
     def _stacked_features(self, parameters: Mapping[str, Tensor], x: Tensor, dtype: torch.dtype):
@@ -118,13 +119,10 @@ class ConvNet(nn.Module):
         for i in range(len(self.convolutions)):
             weight = parameters[f"convolutions.{i}.weight"]
             if i == 0:
-                weight = weight.flatten(2)[..., None, None]
+                weight = weight.flatten(2)[:, :, None, None]
             z = pooled_convolution(z, weight, _pools(*z.shape[2:4]))
-            scale, shift = (
-                parameters[f"norms.{i}.{name}"][:, None, None, None] for name in ("weight", "bias")
-            )
-            z = torch.addcmul(shift, layer_norm(z, z.shape[2:], eps=self.norms[i].eps), scale)
-            z = self._activate(i, z)
+            scale, shift = (parameters[f"norms.{i}.{name}"] for name in ("weight", "bias"))
+            z = normalized(z, scale, shift, self.norms[i].eps, self._activates(i))
         return z.flatten(2).to(x.dtype)
 
     def _patches(self, x: Tensor) -> Tensor:
@@ -135,11 +133,19 @@ class ConvNet(nn.Module):
         _, height, width = self.row_shape
         images = pad(x.reshape(*x.shape[:-1], *self.row_shape), (1, 1, 1, 1))
         shifts = [images[..., i : i + height, j : j + width] for i in range(3) for j in range(3)]
-        return torch.stack(shifts, -1).movedim(-4, -2).flatten(-2)
+        return torch.stack(shifts, -1).movedim(-4, -1).flatten(-2)
 
-    def _activate(self, i: int, z: Tensor) -> Tensor:
-        return torch.relu(z) if i + 1 < len(self.convolutions) or self.activate_last else z
+    def _activates(self, i: int) -> bool:
+        return i + 1 < len(self.convolutions) or self.activate_last
 
 
 def _pools(height: int, width: int) -> bool:
     return min(height, width) > 1
+
+
+def _laid_out(parameter: Tensor) -> Tensor:
+    """Weights (T, K, C, 3, 3) as (T, K, 3, 3, C), each task's in one piece of memory."""
+    if parameter.ndim < 5:
+        return parameter
+    weights = parameter.movedim(2, -1)
+    return weights if weights[0].is_contiguous() else weights.contiguous()

@@ -101,7 +101,7 @@ def test_derivatives_of_stacked_are_those_of_a_loop(shape, grouping):
 def test_pooled_convolution_has_two_derivatives(pool, size, grouping):
     draws = generator(3)
     x = torch.randn(2, 2, 3, 2, 2, generator=draws, dtype=torch.float64, requires_grad=True)
-    weight = torch.randn(2, 2, 2, size, size, generator=draws, dtype=torch.float64)
+    weight = torch.randn(2, 2, size, size, 2, generator=draws, dtype=torch.float64)
 
     def run(x, weight):
         return engine.pooled_convolution(x, weight, pool)
