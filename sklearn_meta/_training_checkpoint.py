@@ -111,8 +111,9 @@ def identity(
     }
     weights = [[name, list(p.shape), str(p.dtype)] for name, p in module.named_parameters()]
     stores = [store] if validation_store is None else [store, validation_store]
-    arrays = [array for s in stores for array in (s.x, s.y, s.starts, s.counts)]
-    return _digest(type(learner).__qualname__, parameters, weights, asdict(config), *arrays)
+    arrays = [array for s in stores for array in (s.x, s.y, s.starts, s.counts, s.labels)]
+    shapes = [s.image_shape for s in stores]
+    return _digest(type(learner).__qualname__, parameters, weights, asdict(config), shapes, *arrays)
 
 
 def _digest(*parts: Any) -> str:

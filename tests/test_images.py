@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_meta import MetaClassifier, MetaRegressor, Prior
+from sklearn_meta._training import _Run
 from sklearn_meta.preprocessing import ImageEncoder, TableEncoder
 
 X, Y = load_digits(return_X_y=True)
@@ -65,6 +66,30 @@ def test_channels_by_default_and_several_in_an_image():
     meta.fit_tasks(color)
     assert meta.prior_.meta["meta_parameters"]["network"] == [32, 64, 128, 128]
     assert meta.adapt(*color[0]).predict(color[1][0]).shape == (30,)
+
+
+@pytest.mark.parametrize("learner", ["maml", "reptile", "deep_kernel"])
+def test_other_learners_and_other_numbers_of_classes(learner):
+    meta = new_meta(learner=learner, network=(8, 8), max_iter=2, batch_size=2).fit_tasks(TASKS[:6])
+    n_rows = {1: 3, 2: 6, 5: 10}
+    tasks = {str(k): (X[:n], np.arange(n) % k) for k, n in n_rows.items()}
+    many = meta.adapt_many(tasks)
+    for k in n_rows:
+        expected = meta.adapt(*tasks[str(k)]).predict_proba(X[:4])
+        assert expected.shape == (4, k)
+        p = many[str(k)].predict_proba(X[:4])
+        np.testing.assert_allclose(p, expected, rtol=1e-3, atol=1e-5)
+    again = pickle.loads(pickle.dumps(many["5"]))
+    np.testing.assert_array_equal(again.predict_proba(X[:4]), p)
+
+
+def test_a_few_tasks_of_images_are_judged_by_more_episodes_than_tasks(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(_Run, "_judge", lambda run: drawn.append(run.held_out) or 0.0)
+    new_meta(early_stopping=True, max_iter=1).fit_tasks(TASKS[:6])
+    assert len(drawn[0]) == 20
+    for episode in drawn[0]:
+        assert episode.n_tasks == 1 and episode.support.ways.tolist() == [2]
 
 
 def test_shared_classes_are_known_without_rows():

@@ -27,7 +27,7 @@ class Pooled(Learner):
             if self.crash_at is not None and module.calls.item() == self.crash_at[0]:
                 raise self.crash_at[1]
         query = episodes.query
-        residual = (module.line(query.x) - query.y).squeeze(-1)
+        residual = module.line(query.x).squeeze(-1) - query.y.reshape(query.mask.shape)
         return (residual.square() * query.mask).sum() / query.mask.sum()
 
     def get_params(self, deep=True):
@@ -47,6 +47,14 @@ def make_store(seed=0):
     rng = np.random.default_rng(seed)
     xs = [rng.normal(size=(12, 2)) for _ in range(10)]
     return TaskStore.from_lists(xs, [x.sum(1) + 1.0 for x in xs], [str(t) for t in range(10)])
+
+
+def make_images(disjoint=False):
+    """Ten tasks of three classes of four images of two pixels."""
+    x, y = np.random.default_rng(0).normal(size=(120, 2)), np.tile(np.arange(3), 40)
+    labels = y + 3 * np.repeat(np.arange(10), 12) if disjoint else y
+    offsets, names, ways = np.arange(0, 121, 12), [str(t) for t in range(10)], np.full(10, 3)
+    return TaskStore(x, y, offsets, names, ways, labels=labels, image_shape=(1, 2))
 
 
 def train(path, crash_at=None, seed=0, store=None, **options):
@@ -90,6 +98,24 @@ def test_resumed_run_has_the_bits_of_an_uninterrupted_one(path, crash, early_sto
     assert history.validation_loss == whole_history.validation_loss
     assert history.best_iteration == whole_history.best_iteration
     assert not list(path.parent.iterdir())
+
+
+@pytest.mark.parametrize("disjoint", [True, False])
+def test_resumed_run_on_images_draws_the_episodes_of_an_uninterrupted_one(path, disjoint):
+    store = make_images(disjoint)
+    whole, whole_history = train(None, store=store)
+    with pytest.raises(CutOffError):
+        train(path, (77, CutOffError()), store=store)
+    resumed, history = train(path, seed=5, store=store)
+    assert same_bits(resumed, whole)
+    assert history.validation_loss == whole_history.validation_loss
+
+
+def test_labels_that_tasks_have_in_common_make_another_run(path):
+    with pytest.raises(CutOffError):
+        train(path, (20, CutOffError()), store=make_images(disjoint=True))
+    with pytest.raises(ValueError, match="belongs to another run"):
+        train(path, store=make_images())
 
 
 def test_interrupted_run_can_be_resumed(path):
