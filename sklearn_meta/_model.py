@@ -141,11 +141,13 @@ class Model:
                 state = self.learner.update(self.module, state, inputs)
             if alone is not None:
                 alone = self.alone.update(self.alone_module, alone, support)
-            if state is not None and alone is not None and use_prior == "auto":
-                support = alone.support
-                inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
-                weight = self.guard.weight(state, alone, inputs, support)
-            return AdaptedBatch(state, alone, weight)
+            if state is None or alone is None:
+                return AdaptedBatch(state, alone, weight)
+            if use_prior != "auto":
+                return AdaptedBatch(state, alone, torch.full_like(weight, float(use_prior)))
+            support = alone.support
+            inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
+            return AdaptedBatch(state, alone, self.guard.weight(state, alone, inputs, support))
 
 
 _ready: weakref.WeakKeyDictionary[Prior, dict[str, Model]] = weakref.WeakKeyDictionary()

@@ -85,3 +85,12 @@ def test_a_label_that_the_prior_does_not_know(classifier, classification_family)
     X, y = classification_family.task(NEW, 12)
     model = classifier.adapt(X, np.array(["a", "b"])[y])
     assert model.prior_weight_ == 0.0
+
+
+def test_a_weight_that_is_changed_counts_from_the_next_rows_on(like, family):
+    X, y = family.task(NEW, 6)
+    model = like.adapt(X, y).set_params(use_prior=0.25).partial_fit(X, y)
+    assert model.prior_weight_ == 0.25
+    fixed = clone(like).set_params(use_prior=0.25).fit(np.vstack([X, X]), np.concatenate([y, y]))
+    expected, found = fixed.predict(X), model.predict(X)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
