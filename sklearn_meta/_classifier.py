@@ -54,7 +54,8 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
         Whether a label means the same in every task; "auto" asks tasks left out whether models of
         other tasks foresee their labels.
     shots : int or (int, int), default="auto"
-        Support rows drawn in meta-training.
+        Support rows drawn in meta-training, in all; of each class where rows are images whose
+        classes are not shared.
     batch_size : int, default="auto"
         Tasks in a step.
     max_iter : int, default="auto"
@@ -72,7 +73,8 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
     tol : float, default="auto"
         What counts as an improvement, in nats.
     max_time : float, default="auto"
-        Seconds that meta-training may take, about.
+        Seconds that meta-training may take, about; "auto" is 60, or 300 for images whose classes
+        are not shared.
     image_shape : (H, W) or (C, H, W), default=None
         Rows are images of this shape, their pixels one after the other.
     checkpoint : path, default=None

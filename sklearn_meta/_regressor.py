@@ -63,7 +63,7 @@ class MetaRegressor(RegressorMixin, MetaEstimator):
     tol : float, default="auto"
         What counts as an improvement, in nats.
     max_time : float, default="auto"
-        Seconds that meta-training may take, about.
+        Seconds that meta-training may take, about; "auto" is 60.
     image_shape : (H, W) or (C, H, W), default=None
         Rows are images of this shape, their pixels one after the other.
     checkpoint : path, default=None
