@@ -49,7 +49,9 @@ def load(args: argparse.Namespace) -> list[Task]:
     """Load one task an alphabet."""
     shape = (args.image_size, args.image_size)
     if args.data.is_dir():
-        return load_image_folders(args.data, image_shape=shape, invert=args.invert)
+        tasks = load_image_folders(args.data, image_shape=shape, invert=args.invert)
+        # Folders of characters are numbered in each alphabet, and no two are the same character.
+        return [Task(t.X, [f"{t.name}/{label}" for label in t.y], name=t.name) for t in tasks]
     return load_image_npz(
         args.data,
         images=args.images,
@@ -68,19 +70,6 @@ def split(tasks: list[Task], share: float, seed: int) -> tuple[list[Task], list[
     return [tasks[t] for t in order[n_new:]], [tasks[t] for t in order[:n_new]]
 
 
-def rotated(tasks: list[Task], size: int) -> list[Task]:
-    """Return the alphabets turned by 0, 90, 180 and 270 degrees, each turn an alphabet."""
-    return [
-        Task(
-            np.rot90(task.X.reshape(-1, size, size), turn, axes=(1, 2)).reshape(task.X.shape),
-            task.y,
-            name=f"{task.name}, turned by {90 * turn}",
-        )
-        for turn in range(4)
-        for task in tasks
-    ]
-
-
 def meta_train(tasks: list[Task], args: argparse.Namespace) -> None:
     """Meta-train, or go on with it, and save the prior."""
     learner = args.learner
@@ -97,7 +86,7 @@ def meta_train(tasks: list[Task], args: argparse.Namespace) -> None:
         **args.meta_parameters,
     )
     start = time.perf_counter()
-    meta.fit_tasks(rotated(tasks, args.image_size) if args.rotations else tasks)
+    meta.fit_tasks(tasks)
     n_iter = int(meta.history_.iteration[-1])
     print(f"meta-training: {time.perf_counter() - start:.0f} s in this run, {n_iter} steps")
     meta.prior_.save(args.prior)
@@ -191,7 +180,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, help="threads of PyTorch; its own choice by default")
     parser.add_argument("--max-time", type=float, default=1200.0, help="seconds of meta-training")
-    parser.add_argument("--rotations", action="store_true", help="turned alphabets in training too")
     parser.add_argument("--learner", default="auto")
     parser.add_argument("--params", type=json.loads, default={}, help="JSON: those of the learner")
     parser.add_argument(
