@@ -362,7 +362,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     def n_iter_(self) -> int:
         """Steps of the meta-training that this estimator ran; 1 where it ran none."""
         if hasattr(self, "history_"):
-            return max(1, *self.history_.iteration)
+            return max([1, *self.history_.iteration])
         self._check_fitted()
         return 1
 

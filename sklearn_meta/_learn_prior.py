@@ -65,7 +65,7 @@ def learn_prior(
     import torch
 
     from sklearn_meta._model import resolve_device
-    from sklearn_meta._training import meta_train
+    from sklearn_meta._training import History, meta_train
     from sklearn_meta.learners import learner_config
     from sklearn_meta.learners._base import Signature
 
@@ -134,17 +134,19 @@ def learn_prior(
             with torch.no_grad():
                 inputs = learner.inputs(module, rows).numpy()
             validation_store = validation_store.replace(x=inputs)
-    module, history = meta_train(
-        learner,
-        module,
-        store,
-        config=config,
-        rng=rng,
-        validation_store=validation_store,
-        device=device,
-        verbose=estimator.verbose,
-        checkpoint=estimator.checkpoint,
-    )
+    history = History()
+    if any(p.requires_grad for p in module.parameters()):  # `SupportOnly` has none
+        module, history = meta_train(
+            learner,
+            module,
+            store,
+            config=config,
+            rng=rng,
+            validation_store=validation_store,
+            device=device,
+            verbose=estimator.verbose,
+            checkpoint=estimator.checkpoint,
+        )
     weights = {name: t.detach().cpu().numpy() for name, t in module.state_dict().items()}
     meta_parameters = {name: described(getattr(config, name)) for name in TRAINING_PARAMETERS}
     meta_parameters |= {

@@ -40,7 +40,7 @@ SERVED = [
     (estimator, name)
     for estimator, kind in ((MetaRegressor, "regression"), (MetaClassifier, "classification"))
     for name in LEARNERS
-    if name != "support_only" and kind in get_learner(name).kinds  # that one learns no prior
+    if kind in get_learner(name).kinds
 ]
 
 

@@ -87,6 +87,15 @@ def test_a_label_that_the_prior_does_not_know(classifier, classification_family)
     assert model.prior_weight_ == 0.0
 
 
+def test_the_support_alone_may_be_the_learner(kind, family):
+    X, y = family.task(NEW, 30)
+    meta = (MetaRegressor if kind == "regression" else MetaClassifier)(learner="support_only")
+    model = meta.fit_tasks(family.tasks(6)).adapt(X, y)
+    assert meta.n_iter_ == 1 and model.prior_weight_ == 0
+    assert model.score(X, y) == pytest.approx(clone(meta).fit(X, y).score(X, y))
+    assert type(meta)(learner="support_only").fit(X, y).score(X, y) > 0.5
+
+
 def test_a_weight_that_is_changed_counts_from_the_next_rows_on(like, family):
     X, y = family.task(NEW, 6)
     model = like.adapt(X, y).set_params(use_prior=0.25).partial_fit(X, y)
