@@ -256,6 +256,8 @@ def _moved(
 ) -> Parameters:
     moved = {}
     for (name, p), g in zip(parameters.items(), gradient, strict=True):
-        # The gradient comes first, for its layout in memory is the one that the network works in.
-        moved[name] = g.mul(rates[name] if isinstance(rates, Mapping) else rates).neg() + p
+        if isinstance(rates, Mapping):
+            moved[name] = torch.addcmul(p, rates[name], g, value=-1)
+        else:
+            moved[name] = torch.sub(p, g, alpha=rates)
     return moved

@@ -15,6 +15,9 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+#: Bytes of images that are worked on at a time.
+CACHED = 1 << 19
+
 
 def normalized(u: Tensor, scale: Tensor, shift: Tensor, eps: float, activate: bool) -> Tensor:
     """Norm images to mean 0 and variance 1, scale and shift their channels, then ReLU.
@@ -42,9 +45,11 @@ class _Normalized(Function):
         ctx: Any, u: Tensor, scale: Tensor, shift: Tensor, eps: float, activate: bool
     ) -> Tensor:
         n, mean, r = torch.native_layer_norm(u, u.shape[2:], None, None, eps)
-        value = torch.addcmul(_wide(shift), n, _wide(scale))
-        if activate:
-            value.relu_()
+        value = torch.empty_like(u)
+        for own in _parts(u):
+            torch.addcmul(_wide(shift[own]), n[own], _wide(scale[own]), out=value[own])
+            if activate:
+                value[own].relu_()
         ctx.save_for_backward(u, scale, n, mean, r, value if activate else None)
         return value
 
@@ -68,23 +73,39 @@ class _Gradient(Function):
         r: Tensor,
         value: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        h = _masked(g, value)
-        ctx.save_for_backward(h, u, scale, n, mean, r, value)
-        return _pulled_back(h * _wide(scale), u, mean, r), _total(h * n), _total(h)
+        ctx.save_for_backward(g, u, scale, n, mean, r, value)
+        to_u, to_scale, to_shift = map(torch.empty_like, (u, scale, scale))
+        for own in _parts(u):
+            h = _masked(g[own], None if value is None else value[own])
+            to_shift[own], to_scale[own] = _total(h), _total(h * n[own])
+            to_u[own] = _pulled_back(h.mul_(_wide(scale[own])), u[own], mean[own], r[own])
+        return to_u, to_scale, to_shift
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, q: Tensor, of_scale: Tensor, of_shift: Tensor) -> tuple:
-        h, u, scale, n, mean, r, value = ctx.saved_tensors
-        p = _pulled_back(q, u, mean, r)
-        to_g = torch.addcmul(_wide(of_shift), n, _wide(of_scale)).addcmul_(p, _wide(scale))
-        r = r.to(u.dtype)
-        k = h * (_wide(scale) * r)
-        k_n, q_n = _mean(k, n), _mean(q, n)
-        to_n = (h * _wide(of_scale)).addcmul_(k, q_n, value=-1).addcmul_(q, k_n, value=-1)
-        bend = r * (_mean(k, q) - _mean(k) * _mean(q) - k_n * q_n)
-        to_u = _pulled_back(to_n, u, mean, r).addcmul_(n, bend, value=-1)
-        return _masked(to_g, value), to_u, _total(p.mul_(h)), None, None, None, None
+    def backward(ctx: Any, of_u: Tensor, of_scale: Tensor, of_shift: Tensor) -> tuple:
+        g, u, scale, n, mean, r, value = ctx.saved_tensors
+        to_g, to_u, to_scale = map(torch.empty_like, (u, u, of_scale))
+        for own in _parts(u):
+            moments, normed, q = (u[own], mean[own], r[own]), n[own], of_u[own]
+            wide, bent, root = _wide(scale[own]), _wide(of_scale[own]), r[own].to(u.dtype)
+            h = _masked(g[own], None if value is None else value[own])
+            p = _pulled_back(q, *moments)
+            z = torch.addcmul(_wide(of_shift[own]), normed, bent).addcmul_(p, wide)
+            to_g[own] = _masked(z, None if value is None else value[own])
+            to_scale[own] = _total(p.mul_(h))
+            k = h * (wide * root)
+            k_n, q_n = _mean(k, normed), _mean(q, normed)
+            bend = root * (_mean(k, q) - _mean(k) * _mean(q) - k_n * q_n)
+            to_n = h.mul_(bent).addcmul_(k, q_n, value=-1).addcmul_(q, k_n, value=-1)
+            to_u[own] = _pulled_back(to_n, *moments).addcmul_(normed, bend, value=-1)
+        return to_g, to_u, to_scale, None, None, None, None
+
+
+def _parts(u: Tensor) -> list[slice]:
+    """Tasks to work on together: what is made of them on the way should stay in a cache."""
+    size = len(u) if u.device.type != "cpu" else CACHED // max(1, u[0].nbytes)
+    return [slice(i, i + max(1, size)) for i in range(0, len(u), max(1, size))]
 
 
 def _wide(channels: Tensor) -> Tensor:
@@ -93,7 +114,7 @@ def _wide(channels: Tensor) -> Tensor:
 
 def _masked(g: Tensor, value: Tensor | None) -> Tensor:
     """Gradient before ReLU from that after it, and from what it gave."""
-    return g if value is None else torch.ops.aten.threshold_backward(g, value, 0)
+    return g.clone() if value is None else torch.ops.aten.threshold_backward(g, value, 0)
 
 
 def _total(a: Tensor) -> Tensor:

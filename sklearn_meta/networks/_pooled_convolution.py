@@ -21,7 +21,7 @@ from torch.nn.grad import conv2d_weight
 #: Tasks whose rows have at most so many pixels are convolved as a product with neighbourhoods.
 FEW_PIXELS = 256
 #: Bytes of neighbourhoods or maps that are worked on at a time: more leave a processor's cache.
-CACHED = 1 << 20
+CACHED = 1 << 21
 
 #: Which tasks, and which of their rows, are worked on together.
 Part = tuple[slice, slice]
@@ -164,7 +164,9 @@ def _convolve_back(g: Tensor, weight: Tensor) -> Tensor:
 
 def _weigh(x: Tensor, g: Tensor, size: int) -> Tensor:
     """Gradient of the weights (t, K, size, size, C) from that of the maps (t, n, H, W, K)."""
-    if size == 1 or _few_pixels(x):
+    if size == 1:
+        return (x.flatten(1, 3).mT @ g.flatten(1, 3)).mT[:, :, None, None]
+    if _few_pixels(x):
         return (g.flatten(1, 3).mT @ _columns(x, size)).unflatten(2, (size, size, -1))
     shape = (g.shape[-1], x.shape[-1], size, size)
     return conv2d_weight(_as_maps(x), shape, _as_maps(g), padding=1).movedim(1, -1)[None]
