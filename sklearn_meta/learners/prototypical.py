@@ -16,11 +16,15 @@ from torch.nn.functional import one_hot
 from sklearn_meta.learners._base import Learner, Signature
 from sklearn_meta.learners._class_metric import class_metric
 from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._class_index import class_index
 from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
 NETWORK_SCALE = 0.1  # of the network's columns at the start, beside the linear ones
 DISTANCE_AT_START = 10.0  # about, between rows, of features that vary by 1 each
-NETWORK_SCALE_OF_IMAGES = 0.3
+# The same of images, or with a network of the user's own, from few classes; and the scale of their
+# columns from many.
+NETWORK_SCALE_OF_IMAGES, SCALE_OF_COLUMNS = 0.3, 0.03
+MANY_CLASSES = 100
 PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
 IMPOSSIBLE = -1e9
 MAX_SPLITS = 8  # of the rows of an episode of images
@@ -42,7 +46,7 @@ class PrototypicalModule(nn.Module):
         super().__init__()
         self.n_classes = signature.n_outputs if signature.shared_classes else 0
         network = signature.make_network(generator)
-        n_linear = n_directions if signature.is_plain else signature.n_inputs
+        n_linear = n_directions or signature.n_inputs
         n_priors, width = max(self.n_classes, 1), n_linear + network.n_features
         self.register_buffer("directions", torch.zeros(signature.n_inputs, n_directions))
         self.log_scale = nn.Parameter(torch.zeros(n_linear))
@@ -60,10 +64,8 @@ class PrototypicalModule(nn.Module):
                 last.weight *= NETWORK_SCALE
                 last.bias.zero_()
             else:
-                # Of few classes a network learns little: the columns, all together as much as the
-                # network's features, lead at the start.
-                self.log_scale += 0.5 * math.log(network.n_features / n_linear)
-                self.log_temperature += math.log(DISTANCE_AT_START / (2 * network.n_features))
+                self.register_buffer("lead", torch.zeros(1))
+                self.log_temperature += math.log(DISTANCE_AT_START / network.n_features)
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
         """Groups for the optimiser: only the network decays."""
@@ -85,8 +87,23 @@ class PrototypicalModule(nn.Module):
         return torch.cat([x @ self.directions * self.log_scale.exp(), self.network(x)], -1)
 
     def rows(self, x: Tensor) -> Tensor:
-        """Embed rows of images, or with a network of the user's own: scaled columns, network's."""
-        return torch.cat([x * self.log_scale.exp(), NETWORK_SCALE_OF_IMAGES * self.network(x)], -1)
+        """Embed rows of images, or with a network of the user's own: columns, then the network's.
+
+        Columns are scaled, and of unshared classes of images they are the pixels as they are.
+        """
+        columns = x @ self.directions if self.directions.shape[1] else x
+        features = NETWORK_SCALE_OF_IMAGES**self.lead * self.network(x)
+        return torch.cat([columns * self.log_scale.exp(), features], -1)
+
+    def let_columns_lead(self, lead: Tensor) -> None:
+        """Start with columns that count as much as the network (lead 1), or far less (0).
+
+        Of few classes a network learns little, and soon too much: then it must not lead.
+        """
+        self.lead.copy_(lead)
+        if not self.directions.shape[1]:
+            as_much = 0.5 * math.log(self.network.n_features / len(self.log_scale))
+            self.log_scale.fill_(as_much + math.log(SCALE_OF_COLUMNS) * (1 - lead.item()))
 
     def prototypes(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance, each (..., C, E), of the prototypes.
@@ -162,8 +179,8 @@ class PrototypicalNetwork(Learner):
 
     The embedding is the encoded row in a metric, beside a network of the row. The metric starts as
     linear discriminants where classes mean the same in every task, else with every column weighed
-    by how much of it differs between classes; of images, or with a network of the user's own, with
-    all columns alike. Prototypes are
+    by how much of it differs between classes; pixels weigh alike then, and little where there are
+    many classes to learn from. Prototypes are
     class means, shrunken by a meta-learned hierarchical normal model: towards the mean of the
     support and, where labels mean the same in every task, towards the prototype of the class among
     all tasks. A class of few rows is known less well than one of many, and probabilities say so;
@@ -201,8 +218,8 @@ class PrototypicalNetwork(Learner):
         self, store: TaskStore, signature: Signature, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
         n_classes = signature.n_outputs if signature.shared_classes else 0
-        if not signature.is_plain:
-            return _start_of_network(store, signature, n_classes)
+        if signature.image_shape is not None and not n_classes:
+            return _start_of_images(store, signature)
         start = class_metric(store, n_classes)
         # Columns that vary together must not count as if each were evidence of its own.
         temperature = start.freedom / start.directions.shape[1]
@@ -215,6 +232,8 @@ class PrototypicalNetwork(Learner):
             "log_pseudo_count": np.log(pseudo_count) if n_classes else np.zeros(1),
             "log_temperature": np.log([temperature]),
         }
+        if not signature.is_plain:
+            prepared["lead"] = np.ones(1)
         return {name: array.astype(np.float32) for name, array in prepared.items()}
 
     def build(
@@ -229,6 +248,8 @@ class PrototypicalNetwork(Learner):
                 # The columns of the network come last and have no start of their own.
                 start = torch.tensor(prepared[name])
                 getattr(module, name)[..., : start.shape[-1]] = start
+            if not signature.is_plain:
+                module.let_columns_lead(torch.tensor(prepared["lead"]))
             for name in ("log_pseudo_count", "log_temperature"):
                 if name in prepared:
                     getattr(module, name).copy_(torch.tensor(prepared[name]))
@@ -305,21 +326,16 @@ class PrototypicalNetwork(Learner):
         return state.evidence
 
 
-def _start_of_network(
-    store: TaskStore, signature: Signature, n_classes: int
-) -> dict[str, np.ndarray]:
-    """Return a start without directions: columns say nothing by themselves."""
-    frequency = np.ones(1)
-    if n_classes:
-        rows_of_class = np.bincount(store.y, minlength=n_classes) + 1
-        frequency = PRIOR_ROWS * rows_of_class / rows_of_class.sum()
+def _start_of_images(store: TaskStore, signature: Signature) -> dict[str, np.ndarray]:
+    """Return a start without directions: pixels say little by themselves."""
+    n_classes = len(np.unique(class_index(store).label))
     nothing = np.zeros(0, np.float32)
     return {
+        "lead": np.array([1 - min(1.0, n_classes / MANY_CLASSES)], np.float32),
         "directions": np.zeros((signature.n_inputs, 0), np.float32),
-        "centres": np.zeros((len(frequency), 0), np.float32),
+        "centres": np.zeros((1, 0), np.float32),
         "log_class_spread": nothing,
         "log_task_spread": nothing,
-        "log_pseudo_count": np.log(frequency).astype(np.float32),
     }
 
 
