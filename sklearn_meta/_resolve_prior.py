@@ -86,7 +86,7 @@ def described(value: Any) -> Any:
     if _is_module(value):
         n_weights = sum(tensor.numel() for tensor in value.state_dict().values())
         return {"name": type(value).__name__, "params": {"n_weights": n_weights}}
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, np.ndarray)):
         return [described(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 

@@ -32,7 +32,7 @@ NEW, NEW_LABELS = two_digits(6, 7, 200)
 
 def new_meta(**parameters):
     parameters = {"network": (16, 16), "max_iter": 60, "shared_classes": False, **parameters}
-    return MetaClassifier(random_state=0, image_shape=(8, 8), **parameters)
+    return MetaClassifier(**{"random_state": 0, "image_shape": (8, 8)} | parameters)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,13 @@ def test_what_the_prior_says_of_itself(meta):
     assert described["image_shape"] == [8, 8] and described["network"] == [16, 16]
     assert described["preprocessor"] == {"name": "ImageEncoder", "params": {"image_shape": [8, 8]}}
     assert meta.prior_.learner_config["name"] == "prototypical"
+
+
+@pytest.mark.parametrize("form", [list, np.array])
+def test_a_shape_may_be_a_list_or_an_array(form):
+    meta = new_meta(image_shape=form((8, 8)), max_iter=1, network=(4,)).fit_tasks(TASKS[:4])
+    assert meta.prior_.meta["meta_parameters"]["image_shape"] == [8, 8]
+    assert clone(meta).fit(*TASKS[0]).prior_weight_ > 0
 
 
 def test_channels_by_default_and_several_in_an_image():
