@@ -146,13 +146,15 @@ def _some(support: Rows) -> Rows:
     """At most MAX_ROWS_TO_JUDGE rows of each task, evenly spread over all; padding comes last."""
     count = support.mask.sum(1, keepdim=True)
     position = torch.arange(min(support.x.shape[1], MAX_ROWS_TO_JUDGE), device=count.device)
-    index = position * count.clamp_min(MAX_ROWS_TO_JUDGE) // MAX_ROWS_TO_JUDGE
-    index = index.clamp_max(support.x.shape[1] - 1)
+    every = count.clamp_min(MAX_ROWS_TO_JUDGE)
+    index = position * every // MAX_ROWS_TO_JUDGE
     # Padding may lie between rows that came one after the other; of classes of its own, each is
-    # to be in every fold.
+    # to be in every fold, and in company.
     order = ~support.mask
     if support.ways is not None:
+        index = position // 2 * every // MAX_ROWS_TO_JUDGE * 2 + position % 2
         order = support.y.masked_fill(~support.mask, int(support.ways.max()))
+    index = index.clamp_max(support.x.shape[1] - 1)
     rows_first = order.int().argsort(dim=1, stable=True)
     index = rows_first.gather(1, index)
     x = support.x.take_along_dim(index[..., None], 1)

@@ -11,13 +11,14 @@ import sklearn
 from sklearn.base import clone
 
 from sklearn_meta._prior import Prior
-from sklearn_meta._resolve_prior import described
+from sklearn_meta._resolve_prior import described, is_module
 from sklearn_meta._targets import Targets
 from sklearn_meta._training_config import TrainingConfig, resolve
 from sklearn_meta.preprocessing import ImageEncoder, TableEncoder
 from sklearn_meta.preprocessing._pixels import check_image_shape
 from sklearn_meta.preprocessing._registry import ENCODERS, export_encoder
 from sklearn_meta.tasks import Task, TaskStore, check_tasks
+from sklearn_meta.tasks._random import generator_of
 
 if TYPE_CHECKING:
     from sklearn_meta._estimator import MetaEstimator
@@ -215,16 +216,9 @@ def new_learner(estimator: MetaEstimator) -> Any:
             f"learner is {learner!r}, expected 'auto', the name of a learner or a Learner."
         )
     if learner == "auto":
-        plain = estimator.image_shape is None and not _is_module(estimator.network)
+        plain = estimator.image_shape is None and not is_module(estimator.network)
         learner = estimator._default_learner if plain else estimator._default_learner_of_networks
     return get_learner(learner)
-
-
-def generator_of(random_state: Any) -> np.random.Generator:
-    """Random numbers from `random_state`; the global generator is never touched."""
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(2**31))
-    return np.random.default_rng(random_state)
 
 
 def _checked(estimator: MetaEstimator, tasks: Any, argument: str, least: int) -> list[Task]:
@@ -241,7 +235,7 @@ def _encoded(encoder: Any, tasks: list[Task]) -> tuple[np.ndarray, np.ndarray]:
 
 def _network(network: Any, default: tuple[int, ...]) -> tuple[tuple[int, ...], Any]:
     """Widths of the layers, and the module of the user's own, of the parameter `network`."""
-    if _is_module(network):
+    if is_module(network):
         return default, network
     if isinstance(network, str) and network == "auto":
         return default, None
@@ -252,12 +246,6 @@ def _network(network: Any, default: tuple[int, ...]) -> tuple[tuple[int, ...], A
             f"as {default}, or a torch.nn.Module."
         )
     return tuple(int(width) for width in widths), None
-
-
-def _is_module(network: Any) -> bool:
-    from torch.nn import Module
-
-    return isinstance(network, Module)
 
 
 def _takes_no_networks(learner: Any, signature: Any) -> ValueError:

@@ -83,7 +83,7 @@ def described(value: Any) -> Any:
     if isinstance(value, BaseEstimator):
         params = {name: described(v) for name, v in value.get_params(deep=False).items()}
         return {"name": type(value).__name__, "params": params}
-    if _is_module(value):
+    if is_module(value):
         n_weights = sum(tensor.numel() for tensor in value.state_dict().values())
         return {"name": type(value).__name__, "params": {"n_weights": n_weights}}
     if isinstance(value, (tuple, list, np.ndarray)):
@@ -105,13 +105,13 @@ def _is_unset(value: Any) -> bool:
     return value is None or (isinstance(value, str) and value == "auto")
 
 
-def _is_module(value: Any) -> bool:
-    # By what it can do: torch, which takes long to import, may not be needed at all.
+def is_module(value: Any) -> bool:
+    """Whether a value is a `torch.nn.Module`, by what it can do: torch may not be needed at all."""
     return callable(getattr(value, "state_dict", None))
 
 
 def _given(value: Any) -> str:
-    return _shown(described(value)) if _is_module(value) else repr(value)
+    return _shown(described(value)) if is_module(value) else repr(value)
 
 
 def _shown(trained: Any) -> str:

@@ -23,6 +23,7 @@ from sklearn_meta._training_split import episode_sampler, hold_out
 from sklearn_meta._training_state import History, Progress, Weights
 from sklearn_meta.learners._base import Learner
 from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._class_index import has_class_episodes
 from sklearn_meta.tasks._episodes import TaskBatch
 
 __all__ = ["History", "TrainingConfig", "meta_train", "resolve"]
@@ -353,9 +354,8 @@ def _torch_threads(
     if threads == "auto":
         # A rule on sizes, not a measurement: the number of threads decides the last bits.
         n_rows = config.batch_size * (config.shots[1] + config.n_query)
-        n_positions = 1
-        if store.image_shape is not None:
-            n_positions = math.prod(store.image_shape[-2:])
+        n_positions = 1 if store.image_shape is None else math.prod(store.image_shape[-2:])
+        if has_class_episodes(store):
             n_rows *= config.n_ways
         n_weights = sum(p.numel() for p in module.parameters())
         threads = before if n_weights * n_rows * n_positions > WORK_FOR_THREADS else 1

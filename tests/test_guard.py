@@ -65,6 +65,12 @@ def test_a_row_alone_in_its_class_is_not_judged():
         assert set(held.y[f][held.mask[f]].tolist()) <= set(seen.y[f][seen.mask[f]].tolist())
 
 
+def test_of_many_classes_of_two_rows_those_judged_are_in_company():
+    seen, held = _folds_to_judge(rows([100], ways=50))
+    assert held.mask.sum() == MAX_ROWS_TO_JUDGE
+    assert (held.y[held.mask].bincount() % 2 == 0).all()
+
+
 def test_one_shot_is_never_judged():
     n = MIN_ROWS_TO_JUDGE + 5
     assert not to_judge(rows([n], ways=n)).any()

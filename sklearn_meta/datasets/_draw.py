@@ -7,12 +7,7 @@ from typing import Any
 
 import numpy as np
 
-
-def generator_of(random_state: Any) -> np.random.Generator:
-    """Random numbers from an int, a RandomState, a Generator, or from the system for None."""
-    if isinstance(random_state, np.random.RandomState):
-        return np.random.default_rng(random_state.randint(2**31 - 1))
-    return np.random.default_rng(random_state)
+from sklearn_meta.tasks._random import generator_of
 
 
 def generators(

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from sklearn_meta.tasks import Task, check_tasks
+from sklearn_meta.tasks._random import generator_of
 
-from ._draw import check_count, generator_of
+from ._draw import check_count
 
 Episode = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_meta.tasks import Task
+from sklearn_meta.tasks._random import generator_of
 
 from ._draw import (
     check_count,
@@ -16,7 +17,6 @@ from ._draw import (
     check_range,
     check_scale,
     draw_count,
-    generator_of,
     generators,
 )
 

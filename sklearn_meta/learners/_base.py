@@ -18,6 +18,9 @@ from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
 State = Any
 
+#: Log-odds of a class that a task has not.
+IMPOSSIBLE = -1e9
+
 
 @dataclass(frozen=True)
 class Signature:

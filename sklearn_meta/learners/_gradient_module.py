@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Normal
 from torch.nn.functional import one_hot
 
-from sklearn_meta.learners._base import Signature
+from sklearn_meta.learners._base import IMPOSSIBLE, Signature
 from sklearn_meta.networks import MLP
 from sklearn_meta.tasks._episodes import Rows
 
 from ._differentiation import numbers_kept
 from ._inner_loop import Headed, Parameters, share, unflatten
 
-IMPOSSIBLE = -1e9
 KEEPS_SCALE = math.sqrt(6)  # from nn.Linear's start to that of K. He et al. (2015)
 NOISE_KNOTS = 6  # the noise is learned at 0, 1, 3, 7, 15 and 31 support rows
 RATE_OF_SCALES = 5.0  # step size of noise, temperature and pseudo-count, in learning rates

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Normal
 from torch.nn.functional import one_hot
 
-from sklearn_meta.learners._base import Learner, Signature
+from sklearn_meta.learners._base import IMPOSSIBLE, Learner, Signature
 from sklearn_meta.learners._deep_kernel_module import DeepKernelModule
 from sklearn_meta.learners._gaussian_process import MAX_ROWS, Process, condition, thinned
 from sklearn_meta.learners._kernels import KERNELS
@@ -20,7 +20,6 @@ from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows
 
 SAMPLE_ROWS = 512  # on which the scale of a new network's features is measured
-IMPOSSIBLE = -1e9
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution
 from torch.nn.functional import one_hot
 
-from sklearn_meta.learners._base import Learner, Signature
+from sklearn_meta.learners._base import IMPOSSIBLE, Learner, Signature
 from sklearn_meta.learners._class_metric import class_metric
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._class_index import class_index
@@ -24,9 +24,8 @@ DISTANCE_AT_START = 10.0  # about, between rows, of features that vary by 1 each
 # The same of images, or with a network of the user's own, from few classes; and the scale of their
 # columns from many.
 NETWORK_SCALE_OF_IMAGES, SCALE_OF_COLUMNS = 0.3, 0.03
-MANY_CLASSES = 100
+CLASSES_TO_LEAD = 100
 PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
-IMPOSSIBLE = -1e9
 MAX_SPLITS = 8  # of the rows of an episode of images
 NUMBERS_AT_ONCE = 2**22  # bounds the memory that the evidence of a large support takes
 
@@ -331,7 +330,7 @@ def _start_of_images(store: TaskStore, signature: Signature) -> dict[str, np.nda
     n_classes = len(np.unique(class_index(store).label))
     nothing = np.zeros(0, np.float32)
     return {
-        "lead": np.array([1 - min(1.0, n_classes / MANY_CLASSES)], np.float32),
+        "lead": np.array([1 - min(1.0, n_classes / CLASSES_TO_LEAD)], np.float32),
         "directions": np.zeros((signature.n_inputs, 0), np.float32),
         "centres": np.zeros((1, 0), np.float32),
         "log_class_spread": nothing,

@@ -32,6 +32,8 @@ def stacked_call(network: nn.Module, parameters: Mapping[str, Tensor], x: Tensor
     parameters = dict(parameters)
     try:
         return vmap(one, randomness="different")(parameters, x)
+    except torch.cuda.OutOfMemoryError:
+        raise
     except RuntimeError:
         # Some layers, such as the user's own autograd functions, know no batches of parameters.
         tasks = range(x.shape[0])
