@@ -128,6 +128,6 @@ def _mean(a: Tensor, b: Tensor | None = None) -> Tensor:
 
 
 def _pulled_back(k: Tensor, u: Tensor, mean: Tensor, r: Tensor) -> Tensor:
-    """r P(k), see above: the gradient of images u from that of what they are normed to."""
+    """Gradient of images u from that of what they are normed to: r P(k), see above."""
     backward, wanted = torch.ops.aten.native_layer_norm_backward, [True, False, False]
     return backward(k, u, u.shape[2:], mean, r, None, None, wanted)[0]
