@@ -18,10 +18,10 @@ Task = tuple[np.ndarray, np.ndarray]
 
 
 def draw_task(classes: list[np.ndarray], ways: int, n: int, rng: np.random.Generator) -> Task:
-    """Draw n rows of each of some random classes; labels are positions, rows in order of class."""
+    """Draw n rows of each of some random classes; labels are their numbers, rows in this order."""
     chosen = rng.choice(len(classes), ways, replace=False)
     rows = [rng.choice(classes[c], n, replace=False) for c in chosen]
-    return np.concatenate(rows), np.repeat(np.arange(ways), n)
+    return np.concatenate(rows), np.repeat(chosen, n)
 
 
 def digits(rng: np.random.Generator) -> tuple[list[Task], list[Task]]:
@@ -57,7 +57,7 @@ def main() -> None:
     old, new = digits(rng) if path is None else characters(path, rng)
 
     def splits(task: Task) -> tuple[np.ndarray, np.ndarray]:
-        position = np.arange(len(task[1])) % np.bincount(task[1])[0]
+        position = np.arange(len(task[1])) % np.unique(task[1], return_counts=True)[1][0]
         return np.flatnonzero(position < 2), np.flatnonzero(position >= 2)
 
     def score(fit, task: Task) -> float:
@@ -66,9 +66,14 @@ def main() -> None:
 
     regression = LogisticRegression(max_iter=1000)
     report("LogisticRegression", [score(regression.fit, task) for task in new])
-    for learner in ("prototypical", "bayesian_logistic"):
-        meta = MetaClassifier(learner=learner, shared_classes=False, random_state=0).fit_tasks(old)
-        report(learner, [score(meta.adapt, task) for task in new])
+    side = round(old[0][0].shape[1] ** 0.5)
+    for name, parameters in {
+        "prototypical": {"learner": "prototypical"},
+        "bayesian_logistic": {"learner": "bayesian_logistic"},
+        "images": {"image_shape": (side, side)},
+    }.items():
+        meta = MetaClassifier(shared_classes=False, random_state=0, **parameters).fit_tasks(old)
+        report(name, [score(meta.adapt, task) for task in new])
 
 
 if __name__ == "__main__":
