@@ -21,10 +21,8 @@ from sklearn_meta.tasks._episodes import Rows, TaskBatch
 
 NETWORK_SCALE = 0.1  # of the network's columns at the start, beside the linear ones
 DISTANCE_AT_START = 10.0  # about, between rows, of features that vary by 1 each
-# The same of images, or with a network of the user's own, from few classes; and the scale of their
-# columns from many.
-NETWORK_SCALE_OF_IMAGES, SCALE_OF_COLUMNS = 0.3, 0.03
-CLASSES_TO_LEAD = 100
+NETWORK_SCALE_OF_IMAGES = 0.3  # the same of images, or with a network of the user's own
+CLASSES_TO_LEAD = 100  # from so many on, the network of images needs no columns beside it
 PRIOR_ROWS = 5.0  # rows that the frequencies of shared classes are worth at the start
 MAX_SPLITS = 8  # of the rows of an episode of images
 NUMBERS_AT_ONCE = 2**22  # bounds the memory that the evidence of a large support takes
@@ -38,14 +36,21 @@ class PrototypicalModule(nn.Module):
     signature : Signature
     n_directions : int
         Width of the linear part of the embedding; the directions are fixed, their scales learned.
+    n_linear : int
+        The same; without directions the columns themselves are that part, or there is none.
     generator : torch.Generator
     """
 
-    def __init__(self, signature: Signature, n_directions: int, generator: torch.Generator):
+    def __init__(
+        self,
+        signature: Signature,
+        n_directions: int,
+        n_linear: int,
+        generator: torch.Generator,
+    ):
         super().__init__()
         self.n_classes = signature.n_outputs if signature.shared_classes else 0
         network = signature.make_network(generator)
-        n_linear = n_directions or signature.n_inputs
         n_priors, width = max(self.n_classes, 1), n_linear + network.n_features
         self.register_buffer("directions", torch.zeros(signature.n_inputs, n_directions))
         self.log_scale = nn.Parameter(torch.zeros(n_linear))
@@ -63,8 +68,9 @@ class PrototypicalModule(nn.Module):
                 last.weight *= NETWORK_SCALE
                 last.bias.zero_()
             else:
-                self.register_buffer("lead", torch.zeros(1))
                 self.log_temperature += math.log(DISTANCE_AT_START / network.n_features)
+                if n_linear and not n_directions:  # all columns together count as the features
+                    self.log_scale += 0.5 * math.log(network.n_features / n_linear)
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
         """Groups for the optimiser: only the network decays."""
@@ -86,23 +92,16 @@ class PrototypicalModule(nn.Module):
         return torch.cat([x @ self.directions * self.log_scale.exp(), self.network(x)], -1)
 
     def rows(self, x: Tensor) -> Tensor:
-        """Embed rows of images, or with a network of the user's own: columns, then the network's.
+        """Embed rows of images, or with a network of the user's own.
 
-        Columns are scaled, and of unshared classes of images they are the pixels as they are.
+        Where there are linear columns they lead: of few classes a network learns little, and soon
+        too much.
         """
+        features = self.network(x)
+        if not len(self.log_scale):
+            return features
         columns = x @ self.directions if self.directions.shape[1] else x
-        features = NETWORK_SCALE_OF_IMAGES**self.lead * self.network(x)
-        return torch.cat([columns * self.log_scale.exp(), features], -1)
-
-    def let_columns_lead(self, lead: Tensor) -> None:
-        """Start with columns that count as much as the network (lead 1), or far less (0).
-
-        Of few classes a network learns little, and soon too much: then it must not lead.
-        """
-        self.lead.copy_(lead)
-        if not self.directions.shape[1]:
-            as_much = 0.5 * math.log(self.network.n_features / len(self.log_scale))
-            self.log_scale.fill_(as_much + math.log(SCALE_OF_COLUMNS) * (1 - lead.item()))
+        return torch.cat([columns * self.log_scale.exp(), NETWORK_SCALE_OF_IMAGES * features], -1)
 
     def prototypes(self, sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and variance, each (..., C, E), of the prototypes.
@@ -178,8 +177,8 @@ class PrototypicalNetwork(Learner):
 
     The embedding is the encoded row in a metric, beside a network of the row. The metric starts as
     linear discriminants where classes mean the same in every task, else with every column weighed
-    by how much of it differs between classes; pixels weigh alike then, and little where there are
-    many classes to learn from. Prototypes are
+    by how much of it differs between classes; pixels weigh alike then, and are left out where
+    there are many classes to learn from. Prototypes are
     class means, shrunken by a meta-learned hierarchical normal model: towards the mean of the
     support and, where labels mean the same in every task, towards the prototype of the class among
     all tasks. A class of few rows is known less well than one of many, and probabilities say so;
@@ -231,8 +230,7 @@ class PrototypicalNetwork(Learner):
             "log_pseudo_count": np.log(pseudo_count) if n_classes else np.zeros(1),
             "log_temperature": np.log([temperature]),
         }
-        if not signature.is_plain:
-            prepared["lead"] = np.ones(1)
+        prepared["log_scale"] = np.zeros(start.directions.shape[1])
         return {name: array.astype(np.float32) for name, array in prepared.items()}
 
     def build(
@@ -241,14 +239,13 @@ class PrototypicalNetwork(Learner):
         prepared: dict[str, np.ndarray],
         generator: torch.Generator,
     ) -> nn.Module:
-        module = PrototypicalModule(signature, prepared["directions"].shape[1], generator)
+        widths = prepared["directions"].shape[1], len(prepared["log_scale"])
+        module = PrototypicalModule(signature, *widths, generator)
         with torch.no_grad():
             for name in ("directions", "centres", "log_class_spread", "log_task_spread"):
                 # The columns of the network come last and have no start of their own.
                 start = torch.tensor(prepared[name])
                 getattr(module, name)[..., : start.shape[-1]] = start
-            if not signature.is_plain:
-                module.let_columns_lead(torch.tensor(prepared["lead"]))
             for name in ("log_pseudo_count", "log_temperature"):
                 if name in prepared:
                     getattr(module, name).copy_(torch.tensor(prepared[name]))
@@ -328,9 +325,10 @@ class PrototypicalNetwork(Learner):
 def _start_of_images(store: TaskStore, signature: Signature) -> dict[str, np.ndarray]:
     """Return a start without directions: pixels say little by themselves."""
     n_classes = len(np.unique(class_index(store).label))
+    n_linear = signature.n_inputs if n_classes < CLASSES_TO_LEAD else 0
     nothing = np.zeros(0, np.float32)
     return {
-        "lead": np.array([1 - min(1.0, n_classes / CLASSES_TO_LEAD)], np.float32),
+        "log_scale": np.zeros(n_linear, np.float32),
         "directions": np.zeros((signature.n_inputs, 0), np.float32),
         "centres": np.zeros((1, 0), np.float32),
         "log_class_spread": nothing,

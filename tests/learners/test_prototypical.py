@@ -21,7 +21,7 @@ UNSHARED = Case("prototypical", "classification", False)
 
 def make_module(n_classes=3, seed=0):
     signature = Signature("classification", 2, n_classes, True, hidden=(3, 2))
-    module = PrototypicalModule(signature, 2, torch.Generator().manual_seed(seed)).double()
+    module = PrototypicalModule(signature, 2, 2, torch.Generator().manual_seed(seed)).double()
     rng = np.random.default_rng(seed)
     module.requires_grad_(False)
     module.directions.copy_(torch.eye(2))
