@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 
 from sklearn_meta.preprocessing._columns import read_table
+from sklearn_meta.preprocessing._columns_in import ColumnsIn
 from sklearn_meta.preprocessing._layout import (
     array_names,
     export_layout,
@@ -24,7 +24,7 @@ from sklearn_meta.preprocessing._tables import concatenate, match, read_tables
 _TASK_ARRAYS = ("task_center", "task_center_scale", "task_within_scale")
 
 
-class TableEncoder(BaseEstimator):
+class TableEncoder(ColumnsIn, BaseEstimator):
     """Turn tables of numbers, booleans, strings and categories into finite float32 arrays.
 
     Numbers are centred and scaled robustly over the rows of all tasks and softly clipped; missing
@@ -59,6 +59,8 @@ class TableEncoder(BaseEstimator):
     task_within_scale_ : ndarray of shape (d,)
         Standard deviation within a task.
     """
+
+    _fitted_attribute = "_layout"
 
     def __init__(
         self,
@@ -96,11 +98,7 @@ class TableEncoder(BaseEstimator):
         check_parameters(**self.get_params())
         tables = read_tables(Xs, names, None, type(self).__name__)
         table, offsets = concatenate(tables)
-        self.n_features_in_ = table.n_columns
-        if table.names is not None:
-            self.feature_names_in_ = np.array(table.names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self._remember_columns(table.n_columns, table.names)
         self._layout = learn_layout(table, self.max_levels, self.min_frequency)
         Z = self._layout.encode(table, self.clip)
         for name, array in zip(_TASK_ARRAYS, task_statistics(Z, offsets), strict=True):
@@ -238,16 +236,10 @@ class TableEncoder(BaseEstimator):
             check_parameters(**encoder.get_params())
         except ValueError as error:
             raise Damaged(owner, str(error)) from error
-        n_columns, names = config["n_features_in"], config["feature_names_in"]
+        n_columns = config["n_features_in"]
         if type(n_columns) is not int or n_columns < 1:
             raise Damaged(owner, f"n_features_in must be a positive int, got {n_columns!r}")
-        encoder.n_features_in_ = n_columns
-        if names is not None:
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise Damaged(owner, "feature_names_in must be a list of strings")
-            if not len(set(names)) == len(names) == n_columns:
-                raise Damaged(owner, f"feature_names_in must be {n_columns} different names")
-            encoder.feature_names_in_ = np.array(names, dtype=object)
+        encoder._restore_columns(n_columns, config["feature_names_in"])
         encoder._layout = import_layout(owner, n_columns, config["categories"], arrays)
         for name in _TASK_ARRAYS:
             shape = (encoder.n_features_out_,)
@@ -259,15 +251,6 @@ class TableEncoder(BaseEstimator):
     def n_features_out_(self) -> int:
         """Number of encoded columns."""
         return self._layout.width
-
-    def _check_fitted(self) -> None:
-        # sklearn's check_is_fitted would take as long as the encoding of a small support
-        if not hasattr(self, "_layout"):
-            raise NotFittedError("This TableEncoder instance is not fitted yet. Call fit first.")
-
-    def _reference(self) -> tuple[tuple[str, ...] | None, int]:
-        names = getattr(self, "feature_names_in_", None)
-        return (None if names is None else tuple(names)), self.n_features_in_
 
 
 def _plain(value: Any) -> Any:

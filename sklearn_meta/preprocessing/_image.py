@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
 
 from sklearn_meta.preprocessing._columns import Table
+from sklearn_meta.preprocessing._columns_in import ColumnsIn
 from sklearn_meta.preprocessing._novelty import column_novelty
 from sklearn_meta.preprocessing._numeric import soft_clip
 from sklearn_meta.preprocessing._pixels import (
@@ -27,7 +27,7 @@ CLIP = 20.0  # in standard deviations; far, for ink on white paper is sparse
 _ARRAYS = ("center", "scale", "low", "high")
 
 
-class ImageEncoder(BaseEstimator):
+class ImageEncoder(ColumnsIn, BaseEstimator):
     """Turn rows of pixels into finite float32 arrays of the same shape.
 
     Every channel is centred and scaled by the mean and standard deviation of its pixels over the
@@ -51,6 +51,8 @@ class ImageEncoder(BaseEstimator):
     low_, high_ : ndarray of shape (C,), float64
         Range of each channel in the meta-training tasks, encoded.
     """
+
+    _fitted_attribute = "scale_"
 
     def __init__(self, image_shape: Sequence[int]):
         self.image_shape = image_shape
@@ -82,11 +84,7 @@ class ImageEncoder(BaseEstimator):
         first_piece = [next(pieces(X)) for X in Xs[:1]]
         first = read_tables(first_piece, names, None, type(self).__name__)[0]
         check_image_shape(self.image_shape, first.n_columns)
-        self.n_features_in_ = first.n_columns
-        if first.names is not None:
-            self.feature_names_in_ = np.array(first.names, dtype=object)
-        elif hasattr(self, "feature_names_in_"):
-            del self.feature_names_in_
+        self._remember_columns(first.n_columns, first.names)
         moments = Moments(self._n_channels)
         for tables in self._tables(Xs, names, type(self).__name__):
             for table in tables:
@@ -219,14 +217,7 @@ class ImageEncoder(BaseEstimator):
             encoder = cls(check_image_shape(config["image_shape"]))
         except ValueError as error:
             raise Damaged(owner, str(error)) from error
-        encoder.n_features_in_ = math.prod(encoder.image_shape)
-        names = config["feature_names_in"]
-        if names is not None:
-            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-                raise Damaged(owner, "feature_names_in must be a list of strings")
-            if not len(set(names)) == len(names) == encoder.n_features_in_:
-                raise Damaged(owner, f"feature_names_in must be {encoder.n_features_in_} names")
-            encoder.feature_names_in_ = np.array(names, dtype=object)
+        encoder._restore_columns(math.prod(encoder.image_shape), config["feature_names_in"])
         for name in _ARRAYS:
             shape, positive = (encoder._n_channels,), name == "scale"
             array = check_array(owner, name, arrays[name], shape, np.float64, positive=positive)
@@ -260,11 +251,3 @@ class ImageEncoder(BaseEstimator):
                 read_tables([piece], name, reference, owner, check_numbers)[0]
                 for piece in pieces(X)
             )
-
-    def _check_fitted(self) -> None:
-        if not hasattr(self, "scale_"):
-            raise NotFittedError("This ImageEncoder instance is not fitted yet. Call fit first.")
-
-    def _reference(self) -> tuple[tuple[str, ...] | None, int]:
-        names = getattr(self, "feature_names_in_", None)
-        return (None if names is None else tuple(names)), self.n_features_in_

@@ -1,5 +1,7 @@
 """Reptile: where its start moves, and that this is of use."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -10,18 +12,10 @@ from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._gradient import negative_log_likelihood
 from sklearn_meta.tasks._episodes import EpisodeSampler
 
-from ._families import Case
+from .test_maml import CASES as MAML_CASES
 from .test_maml import sinusoids
 
-CASES = [
-    Case("reptile", kind, shared)
-    for kind, shared in (
-        ("regression", False),
-        ("classification", True),
-        ("classification", False),
-        ("multilabel", True),
-    )
-]
+CASES = [dataclasses.replace(case, name="reptile") for case in MAML_CASES]
 every_kind = pytest.mark.parametrize("case", CASES, ids=str)
 
 
