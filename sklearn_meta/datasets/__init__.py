@@ -9,6 +9,7 @@ from ._gaussian_process import make_gaussian_process_tasks
 from ._images import load_image_folders, load_image_npz
 from ._linear import make_linear_tasks
 from ._sinusoids import make_sinusoids, sinusoid_protocol
+from ._tables import make_table_tasks
 
 __all__ = [
     "few_shot_episodes",
@@ -18,5 +19,6 @@ __all__ = [
     "make_gaussian_process_tasks",
     "make_linear_tasks",
     "make_sinusoids",
+    "make_table_tasks",
     "sinusoid_protocol",
 ]
