@@ -18,10 +18,11 @@ def linear(Z: np.ndarray, n_outputs: int, rng: np.random.Generator) -> np.ndarra
 
 def additive(Z: np.ndarray, n_outputs: int, rng: np.random.Generator) -> np.ndarray:
     """Sums of a smooth, monotone or stepped function of each column."""
-    curved = rng.uniform(0.2, 1.0)
+    curved, bent = rng.uniform(0.2, 1.0), rng.choice([0.1, 0.4])
     shaped = np.array(Z)
     for j in np.flatnonzero(rng.random(Z.shape[1]) < curved):
-        shape = SHAPES[rng.integers(len(SHAPES))]
+        shapes = BENT if rng.random() < bent else MONOTONE
+        shape = shapes[rng.integers(len(shapes))]
         shaped[:, j] = standardised(shape(rng.uniform(0.7, 2.5), Z[:, j] - rng.normal(0.0, 0.6)))
     return linear(shaped, n_outputs, rng)
 
@@ -81,13 +82,21 @@ def prototypes(Z: np.ndarray, n_outputs: int, rng: np.random.Generator) -> np.nd
 
 
 def parity(Z: np.ndarray, n_outputs: int, rng: np.random.Generator) -> np.ndarray:
-    """Exclusive or of the signs of two or three columns, with a weak linear part at times."""
+    """Exclusive or of the signs of two or three columns."""
     n_signs = min(Z.shape[1], int(rng.choice([2, 2, 2, 3])))
     signal = np.empty((len(Z), n_outputs))
     for k in range(n_outputs):
         columns = rng.choice(Z.shape[1], n_signs, replace=False)
         signal[:, k] = np.sign(Z[:, columns] - rng.normal(0.0, 0.3, n_signs)).prod(axis=1)
-    return signal + rng.choice([0.0, 0.5]) * standardised(linear(Z, n_outputs, rng))
+    return signal
+
+
+def with_trend(
+    signal: np.ndarray, Z: np.ndarray, n_outputs: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Add a linear function, up to half as large again as the signal."""
+    trend = standardised(linear(Z, n_outputs, rng))
+    return standardised(signal) + rng.uniform(0.3, 1.5) * trend
 
 
 def importances(n_inputs: int, rng: np.random.Generator) -> np.ndarray:
@@ -123,14 +132,16 @@ def _shares(n_inputs: int, rng: np.random.Generator) -> np.ndarray:
     return weights / weights.sum()
 
 
-SHAPES: tuple[Callable[[float, np.ndarray], np.ndarray], ...] = (
+MONOTONE: tuple[Callable[[float, np.ndarray], np.ndarray], ...] = (
     lambda a, z: np.tanh(a * z),
     lambda a, z: np.maximum(z, 0.0),
-    lambda a, z: z**2,
     lambda a, z: (z > 0).astype(np.float64),
-    lambda a, z: np.sin(a * z),
     lambda a, z: np.exp(0.5 * a * np.minimum(z, 4.0)),
+)
+BENT: tuple[Callable[[float, np.ndarray], np.ndarray], ...] = (
+    lambda a, z: z**2,
+    lambda a, z: np.sin(a * z),
     lambda a, z: np.minimum(np.abs(z), a),
     lambda a, z: np.exp(-((a * z) ** 2)),
 )
-"""Functions of one column z, with a parameter a of the shape."""
+"""Like `MONOTONE` functions of one column z, with a parameter a of the shape."""

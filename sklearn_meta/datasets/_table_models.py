@@ -38,6 +38,11 @@ FAMILIES = {
 }
 """Names of the families and how frequent they are: small real tables are mostly near additive."""
 
+FAMILIES_OF_CLASSES = {
+    name: (frequency + 0.2 * (name == "clusters")) / 1.2 for name, frequency in FAMILIES.items()
+}
+"""The same for several unordered classes, which more often are clusters."""
+
 _ACTIVATIONS = (
     lambda x: x,
     np.tanh,
@@ -56,7 +61,7 @@ class Model:
     ----------
     latents : ndarray of shape (n_rows, n_columns)
     signal : ndarray of shape (n_rows, n_outputs)
-        What the columns say of the target, of mean 0 and variance 1.
+        What causes of the target say of it, of mean 0 and variance 1.
     score : ndarray of shape (n_rows, n_outputs)
         The signal with noise, of about variance 1; the share of the signal in it is given.
     """
@@ -67,10 +72,19 @@ class Model:
 
 
 def of_function(
-    family: str, latents: np.ndarray, inputs: np.ndarray, n_outputs: int, share: float, rng
+    family: str,
+    latents: np.ndarray,
+    inputs: np.ndarray,
+    n_outputs: int,
+    share: float,
+    rng: np.random.Generator,
 ) -> Model:
     """Make the target a function of `inputs`, shape (n_rows, n_inputs), and of noise."""
-    signal = _never_constant(FUNCTIONS[family](inputs, n_outputs, rng), inputs, rng)
+    signal = FUNCTIONS[family](inputs, n_outputs, rng)
+    # Whatever else real columns do to a target, more of most means more or less of it.
+    if family not in ("linear", "additive") and rng.random() < 0.6:
+        signal = functions.with_trend(signal, inputs, n_outputs, rng)
+    signal = _never_constant(signal, inputs, rng)
     return Model(latents, signal, mix(signal, _noise(signal, inputs, rng), share))
 
 
@@ -85,7 +99,7 @@ def of_clusters(
     cluster = rng.choice(n_clusters, n_rows, p=rng.dirichlet(np.full(n_clusters, 5.0)))
     relevant = rng.random(n_columns) < rng.uniform(0.3, 1.0)
     relevant[rng.integers(n_columns)] = True
-    separation = np.exp(rng.uniform(-0.7, 1.2)) / np.sqrt(relevant.sum()) ** rng.uniform(0.3, 1.0)
+    separation = np.exp(rng.uniform(-0.3, 1.6)) / np.sqrt(relevant.sum()) ** rng.uniform(0.3, 1.0)
     means = separation * 1.5 * rng.standard_normal((n_clusters, n_columns)) * relevant
     spreads = np.exp(rng.choice([0.0, 0.5]) * rng.standard_normal((n_clusters, n_columns)))
     latents = standardised(means[cluster] + draw_latents(n_rows, n_columns, rng) * spreads[cluster])

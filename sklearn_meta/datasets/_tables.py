@@ -78,8 +78,8 @@ def make_table_tasks(
         any unit, never constant. Named "table_0", ...
     parameters : dict
         Lists with one entry a task: "family", a name; "signal_share", the share of the variance of
-        a noisy score that the columns' latents explain; "signal" and "score" of shape
-        (n_rows, n_scores), the score without and with noise; "target", how the score became `y`:
+        a noisy score that is the signal's, not the noise's; "signal", of mean 0 and variance 1, and
+        "score", both of shape (n_rows, n_scores); "target", how the score became `y`:
         "argmax" or "ordered" for classes, else a style such as "skewed"; "label_noise", the share
         of rows whose label is drawn whatever the score; "columns", a tuple of the kinds of columns.
         Only if `return_parameters`.
@@ -121,10 +121,12 @@ def _table(
     n_rows: int, n_columns: int, n_classes: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     """Draw X, y and their parameters; one class stands for regression."""
-    family = str(rng.choice(list(models.FAMILIES), p=list(models.FAMILIES.values())))
-    share = 0.05 + 0.93 * rng.beta(1.8, 0.7)
     ordered = n_classes <= 2 or rng.random() < 0.25
     n_scores = 1 if ordered else n_classes
+    frequency = models.FAMILIES if ordered else models.FAMILIES_OF_CLASSES
+    family = str(rng.choice(list(frequency), p=list(frequency.values())))
+    # A class tells less than a number, and tables that people keep tell their classes apart.
+    share = 0.05 + 0.93 * rng.beta(1.8, 0.7 if n_classes == 1 else 0.45 if ordered else 0.25)
     kinds = draw_kinds(n_columns, rng)
     if family == "network":
         model = models.of_network(n_rows, n_columns, n_scores, share, rng)
