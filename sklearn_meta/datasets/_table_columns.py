@@ -45,7 +45,7 @@ def draw_kinds(n_columns: int, rng: np.random.Generator) -> np.ndarray:
     Tables differ in their mixture of kinds, and half have no categorical columns.
     """
     categorical = 0.0 if rng.random() < 0.5 else rng.beta(0.9, 1.1)
-    weights = rng.dirichlet(4.0 * np.array(list(NUMERIC.values())))
+    weights = rng.dirichlet(2.0 * np.array(list(NUMERIC.values())))
     kinds = rng.choice(np.array(list(NUMERIC)), n_columns, p=weights)
     return np.where(rng.random(n_columns) < categorical, "categorical", kinds)
 

@@ -144,4 +144,4 @@ BENT: tuple[Callable[[float, np.ndarray], np.ndarray], ...] = (
     lambda a, z: np.minimum(np.abs(z), a),
     lambda a, z: np.exp(-((a * z) ** 2)),
 )
-"""Like `MONOTONE` functions of one column z, with a parameter a of the shape."""
+"""Functions of one column z, as those of `MONOTONE`, with a parameter a of the shape."""

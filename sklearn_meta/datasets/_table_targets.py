@@ -85,11 +85,11 @@ def _counts(n_rows: int, frequencies: np.ndarray) -> np.ndarray:
 
 def _styled(score: np.ndarray, style: str, rng: np.random.Generator) -> np.ndarray:
     if style == "skewed":
-        return np.exp(rng.uniform(0.3, 1.3) * score)
+        return np.exp(rng.uniform(0.4, 1.5) * score)
     if style == "bounded":
         return expit(rng.uniform(0.7, 2.5) * (score + rng.normal(0.0, 0.5)))
     if style == "count":
-        return np.floor(np.exp(rng.uniform(0.5, 4.0) + rng.uniform(0.3, 1.0) * score))
+        return np.floor(np.exp(rng.uniform(0.5, 4.0) + rng.uniform(0.3, 1.1) * score))
     if style == "whole":
         return np.round(np.exp(rng.uniform(1.0, 5.0)) * (score + rng.choice([0.0, 3.0])))
     if style == "mostly zero":

@@ -126,7 +126,7 @@ def _table(
     frequency = models.FAMILIES if ordered else models.FAMILIES_OF_CLASSES
     family = str(rng.choice(list(frequency), p=list(frequency.values())))
     # A class tells less than a number, and tables that people keep tell their classes apart.
-    share = 0.05 + 0.93 * rng.beta(1.8, 0.7 if n_classes == 1 else 0.45 if ordered else 0.25)
+    share = 0.05 + 0.93 * rng.beta(1.8, 0.6 if n_classes == 1 else 0.3 if ordered else 0.18)
     kinds = draw_kinds(n_columns, rng)
     if family == "network":
         model = models.of_network(n_rows, n_columns, n_scores, share, rng)
