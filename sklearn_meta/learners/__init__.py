@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .bayesian_linear import BayesianLinear
     from .bayesian_logistic import BayesianLogistic
     from .deep_kernel import DeepKernelGP
+    from .in_context import InContext
     from .maml import MAML
     from .neural_process import NeuralProcess
     from .prototypical import PrototypicalNetwork
@@ -21,6 +22,7 @@ LEARNERS = {
     "bayesian_linear": ("bayesian_linear", "BayesianLinear"),
     "bayesian_logistic": ("bayesian_logistic", "BayesianLogistic"),
     "deep_kernel": ("deep_kernel", "DeepKernelGP"),
+    "in_context": ("in_context", "InContext"),
     "neural_process": ("neural_process", "NeuralProcess"),
     "maml": ("maml", "MAML"),
     "prototypical": ("prototypical", "PrototypicalNetwork"),
@@ -38,6 +40,7 @@ __all__ = [
     "BayesianLinear",
     "BayesianLogistic",
     "DeepKernelGP",
+    "InContext",
     "Learner",
     "NeuralProcess",
     "PrototypicalNetwork",

@@ -98,6 +98,9 @@ class Learner(BaseEstimator):
     #: Whether its network may be one for images, or the user's own (`Signature.make_network`).
     takes_networks: bool = True
 
+    #: Whether tasks may differ in columns, classes and units: each is then encoded by itself.
+    heterogeneous: bool = False
+
     def defaults(self, signature: Signature) -> dict[str, Any]:
         """Parameters of meta-training that suit the learner better than the common defaults."""
         return {}

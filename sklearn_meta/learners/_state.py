@@ -14,20 +14,38 @@ def on_axis(axis: int) -> Any:
 
 def take(state: Any, tasks: slice) -> Any:
     """Return the state of some of the tasks; tensors are views."""
-    return _map(state, lambda tensor, axis: tensor[(slice(None),) * axis + (tasks,)])
+    return _map(
+        state,
+        lambda tensor, axis: tensor[(slice(None),) * axis + (tasks,)],
+        lambda each: each[tasks],
+    )
 
 
 def map_tensors(state: Any, function: Callable[[Any], Any]) -> Any:
     """Return a state with a function applied to every tensor, or array in its place."""
-    return _map(state, lambda tensor, axis: function(tensor))
+    return _map(
+        state, lambda tensor, axis: function(tensor), lambda each: _map_each(each, function)
+    )
 
 
-def _map(state: Any, function: Callable[[Any, int], Any]) -> Any:
+def _map(state: Any, function: Callable[[Any, int], Any], tuples: Callable[[tuple], tuple]) -> Any:
+    """Replace every tensor; a tuple holds one item a task."""
     changes = {}
     for field in dataclasses.fields(state):
         value = getattr(state, field.name)
         if dataclasses.is_dataclass(value):
-            changes[field.name] = _map(value, function)
+            changes[field.name] = _map(value, function, tuples)
+        elif isinstance(value, tuple):
+            changes[field.name] = tuples(value)
         elif value is not None:
             changes[field.name] = function(value, field.metadata.get("task_axis", 0))
     return dataclasses.replace(state, **changes)
+
+
+def _map_each(value: Any, function: Callable[[Any], Any]) -> Any:
+    """Apply a function to every tensor, or array in its place, in a tuple of anything."""
+    if dataclasses.is_dataclass(value):
+        return map_tensors(value, function)
+    if isinstance(value, tuple):
+        return tuple(_map_each(item, function) for item in value)
+    return value if value is None or isinstance(value, str) else function(value)

@@ -1,0 +1,91 @@
+"""The gate: how much to trust each variant of each expert on a table."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_meta.learners.experts import n_variants
+from sklearn_meta.networks import linear
+
+N_FACTS = 7
+HIDDEN = 16
+LOWEST_SCORE = -8.0  # of a row: one outlier must not decide
+
+
+class Gate(nn.Module):
+    """Weights of a mixture, from how well each variant foresaw the rows left out.
+
+    The log weight of a variant is its log score over the rows left out, times a trust that
+    depends on the table and the expert, plus a bias that depends on the table and the variant.
+
+    Parameters
+    ----------
+    kind : {"regression", "classification"}
+    generator : torch.Generator
+    """
+
+    def __init__(self, kind: str, generator: torch.Generator):
+        super().__init__()
+        self.kind, sizes = kind, n_variants(kind)
+        self.n_variants, self.n_experts = sum(sizes), len(sizes)
+        self.register_buffer(
+            "expert", torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        )
+        n_inputs = N_FACTS + len(sizes)
+        self.first = linear(n_inputs, HIDDEN, generator)
+        self.second = linear(HIDDEN, self.n_variants + self.n_experts, generator)
+        with torch.no_grad():
+            self.second.weight.zero_()
+            self.second.bias.zero_()
+        self.bias = nn.Parameter(
+            -torch.log(torch.tensor(sizes, dtype=torch.float32).clamp_min(1))[self.expert]
+        )
+        self.trust = nn.Parameter(torch.zeros(self.n_experts))
+
+    def forward(self, scores: Tensor, facts: Tensor) -> Tensor:
+        """Log weights (..., V).
+
+        Parameters
+        ----------
+        scores : Tensor of shape (..., V)
+            Log scores, summed over the rows left out; -inf for a variant that is not there.
+        facts : Tensor of shape (..., N_FACTS)
+            See `facts_of`; the first is the logarithm of the number of rows.
+        """
+        n_rows = facts[..., :1].exp()
+        best = scores.amax(-1, keepdim=True)
+        behind = (scores - best).clamp_min(-1e4)
+        per_expert = behind.new_full((*behind.shape[:-1], self.n_experts), -1e4)
+        index = self.expert.expand_as(behind)
+        per_expert = per_expert.scatter_reduce(-1, index, behind, "amax")
+        skill = (per_expert / n_rows).clamp_min(-2)
+        out = self.second(torch.tanh(self.first(torch.cat([facts, skill], -1))))
+        bias, trust = out.split([self.n_variants, self.n_experts], -1)
+        trust = torch.nn.functional.softplus(trust + self.trust) / math.log(2)
+        logits = self.bias + bias + trust[..., self.expert] * behind
+        return logits.log_softmax(-1)
+
+    def anchor(self) -> Tensor:
+        return sum(p.square().sum() for p in self.parameters())
+
+
+def facts_of(n_rows: int, n_columns: int, shares: Tensor | None, skill: Tensor) -> Tensor:
+    """What the gate is told of a table beside the scores: (B, N_FACTS).
+
+    Parameters
+    ----------
+    n_rows, n_columns : int
+    shares : Tensor of shape (B, C), or None
+        Shares of the classes.
+    skill : Tensor of shape (B,)
+        Log score of the best variant above that of the base rate, a row.
+    """
+    n, p = math.log(max(n_rows, 1)), math.log(n_columns)
+    entropy, ways = torch.zeros_like(skill), 0.0
+    if shares is not None:
+        entropy, ways = torch.special.entr(shares).sum(-1), math.log(shares.shape[-1])
+    plain = [torch.full_like(skill, value) for value in (n, n**2 / 10, p, n - p, ways)]
+    return torch.stack([*plain, entropy, skill.clamp(0, 3)], -1)

@@ -1,0 +1,78 @@
+"""What `InContext` learns, and how it brings a support of any kind before the experts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_meta.learners._base import IMPOSSIBLE, Signature
+from sklearn_meta.learners._gate import Gate
+from sklearn_meta.learners._mixture import Mixture, Panel
+
+
+class InContextModule(nn.Module):
+    """The gate, and what goes in and comes out.
+
+    Parameters
+    ----------
+    signature : Signature
+    generator : torch.Generator
+    """
+
+    def __init__(self, signature: Signature, generator: torch.Generator):
+        super().__init__()
+        self.kind, self.n_outputs = signature.kind, signature.n_outputs
+        self.gate = Gate("regression" if self.kind == "regression" else "classification", generator)
+
+    def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
+        """Groups for the optimiser."""
+        return self.gate.parameter_groups(learning_rate, weight_decay)
+
+    def panel(self, x: Tensor, y: Tensor, ways: int) -> Panel:
+        """Fit all experts to one support of at least one row.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, p)
+        y : Tensor of shape (n,), or (n, k) for several targets or labels
+            Each target is a table of its own: the columns are the same.
+        ways : int
+            Number of classes.
+        """
+        x = x.double()
+        if self.kind == "classification":
+            return Panel.of(x[None], y[None], ways)
+        x = x.expand(y.shape[1], *x.shape)
+        if self.kind == "multilabel":
+            return Panel.of(x, y.long().T, 2)
+        return Panel.of(x, y.double().T, None)
+
+    def components(self, mixture: Mixture | None, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Forecasts of numbers: components (rows, k, V', 2) and their log weights (rows, k, V')."""
+        if mixture is None:  # a scaled target is about standard normal
+            parts = x.new_zeros(len(x), self.n_outputs, 1, 2)
+            return parts, parts[..., 0]
+        forecast, log_weight = mixture.forecast(x.double().expand(self.n_outputs, *x.shape))
+        forecast = forecast.permute(2, 0, 1, 3)
+        return forecast, log_weight.expand(forecast.shape[:-1])
+
+    def log_probabilities(self, mixture: Mixture | None, x: Tensor, ways: int) -> Tensor:
+        """Log probabilities of classes (rows, C), or of no and yes for each label (rows, k, 2)."""
+        labels = self.kind == "multilabel"
+        if mixture is None:
+            shape = (len(x), self.n_outputs, 2) if labels else (len(x), ways)
+            return x.new_zeros(shape).log_softmax(-1)
+        x = x.double().expand(self.n_outputs if labels else 1, *x.shape)
+        forecast, log_weight = mixture.forecast(x)
+        log_p = (forecast + log_weight[..., None, None]).logsumexp(1)
+        return log_p.transpose(0, 1) if labels else log_p[0]
+
+
+def padded(parts: list[Tensor], width: int, value: float) -> Tensor:
+    """Stack tensors (rows, ..., w) whose last axes differ, filled up with a value."""
+    return torch.stack([nn.functional.pad(p, (0, width - p.shape[-1]), value=value) for p in parts])
+
+
+def impossible_beyond(log_p: list[Tensor], n_classes: int) -> Tensor:
+    """Log probabilities (T, rows, C) of tasks that have different numbers of classes."""
+    return padded(log_p, n_classes, IMPOSSIBLE)

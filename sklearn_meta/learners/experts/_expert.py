@@ -1,0 +1,148 @@
+"""What every expert is, and what it is given."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from sklearn_meta.learners.experts._columns import Columns, relevance
+
+#: Up to so many rows experts whose columns are weighted by the target leave out one at a time.
+MAX_SINGLE_FOLDS = 16
+N_FOLDS = 8
+#: Up to so many rows every row is a landmark; of more, this many.
+MAX_LANDMARKS = 128
+#: Rows that the noise is estimated with beforehand, at the variance of the target.
+PRIOR_ROWS = 0.5
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Table:
+    """Supports of one shape, with a single target: what experts are fitted to.
+
+    Attributes
+    ----------
+    columns : Columns
+    values : Tensor of shape (B, n, c)
+        Standardised values and ranks.
+    targets : Tensor of shape (B, n, m)
+        One number a row; or for classes the indicators of each, centred.
+    codes : int64 Tensor of shape (B, n), or None
+        Codes of the classes.
+    held : Tensor of shape (F, B, n)
+        1 where a fold leaves out a row, which is once a row.
+    landmarks : int64 Tensor of shape (B, m), or None
+        Positions of some rows, where there are too many to compare all with all.
+    relevance : Tensor of shape (B, c)
+        See `relevance`; of all rows.
+    """
+
+    columns: Columns
+    values: Tensor
+    targets: Tensor
+    codes: Tensor | None
+    held: Tensor | None
+    landmarks: Tensor | None
+    relevance: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor, y: Tensor, n_classes: int | None = None) -> Table:
+        """Prepare supports.
+
+        Parameters
+        ----------
+        x : Tensor of shape (B, n, p)
+        y : Tensor of shape (B, n)
+            Numbers, or codes of classes.
+        n_classes : int, optional
+            Number of classes; None for regression.
+        """
+        columns = Columns.of(x)
+        values = columns.values(x)
+        # An order that depends neither on that of the rows nor on that of columns and labels.
+        size = values.square().sum(-1)
+        if n_classes is None:
+            codes, targets = None, y[..., None]
+            rank = y.argsort(1).argsort(1)
+        else:
+            codes = y
+            hot = one_hot(y, n_classes)
+            targets = hot.to(x.dtype) - 1 / n_classes
+            order = size.argsort(1)
+            within = one_hot(y.gather(1, order), n_classes).cumsum(1)
+            rank = within.gather(2, y.gather(1, order)[..., None])[..., 0] - 1
+            rank = rank.gather(1, order.argsort(1))
+        n = x.shape[1]
+        if n <= MAX_LANDMARKS:
+            landmarks, n_folds = None, N_FOLDS
+            if n <= MAX_SINGLE_FOLDS:
+                rank, n_folds = size.argsort(1).argsort(1), n
+            fold = torch.arange(n_folds, device=x.device)[:, None, None]
+            held = (rank % n_folds == fold).to(x.dtype)
+        else:
+            held = None
+            position = torch.arange(MAX_LANDMARKS, device=x.device) * n // MAX_LANDMARKS
+            landmarks = size.argsort(1)[:, position]
+        everyone = torch.ones_like(size)
+        weight = relevance(values, targets, everyone)
+        return cls(columns, values, targets, codes, held, landmarks, weight)
+
+    def at_landmarks(self, values: Tensor) -> Tensor:
+        """Rows (B, m, c) of the landmarks."""
+        if self.landmarks is None:
+            return values
+        return values.take_along_dim(self.landmarks[..., None], 1)
+
+
+def left_out_share(codes: Tensor, n_classes: int) -> Tensor:
+    """Share (B, n, C) of each class among the other rows, one more of each added."""
+    hot = one_hot(codes, n_classes)
+    others = hot.sum(1, keepdim=True) - hot
+    return (others + 1) / (codes.shape[1] - 1 + n_classes)
+
+
+def log_score(forecast: Tensor, y: Tensor) -> Tensor:
+    """Log density, or log probability, of what happened.
+
+    Parameters
+    ----------
+    forecast : Tensor of shape (B, V, n, C) or (B, V, n, 2)
+        Log probabilities of classes; or mean and log variance of a number.
+    y : Tensor of shape (B, n)
+
+    Returns
+    -------
+    Tensor of shape (B, V, n)
+    """
+    if not y.is_floating_point():
+        index = y[:, None, :, None].expand(-1, forecast.shape[1], -1, 1)
+        return forecast.gather(-1, index)[..., 0]
+    mean, log_variance = forecast.unbind(-1)
+    error = (y[:, None] - mean).square() / log_variance.exp()
+    return -0.5 * (error + log_variance + math.log(2 * math.pi))
+
+
+class Expert:
+    """A closed-form model of one table, in several variants.
+
+    Attributes
+    ----------
+    n_variants : dict of str to int
+        Number of its variants by kind of target, "regression" and "classification"; 0 where the
+        expert has nothing to say.
+    """
+
+    n_variants: dict[str, int]
+
+    def fit(self, table: Table) -> tuple[Tensor, Any]:
+        """Fit to supports; forecast each row from the others, (B, V, n, ...), and a state."""
+        raise NotImplementedError
+
+    def predict(self, state: Any, values: Tensor, kept: Tensor) -> Tensor:
+        """Forecast (B, V', rows, ...) of rows (B, rows, c) by the variants in `kept`."""
+        raise NotImplementedError

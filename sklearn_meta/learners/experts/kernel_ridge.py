@@ -1,0 +1,123 @@
+"""Kernel ridge regression, also of class indicators: Gaussian processes in closed form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners.experts._columns import relevance
+from sklearn_meta.learners.experts._expert import PRIOR_ROWS, Expert, Table
+from sklearn_meta.learners.experts._kernels import BIAS
+from sklearn_meta.learners.experts._ridge import NOISES, Directions, left_out, ridge
+
+#: What the scores of classes are multiplied with before the softmax.
+SHARPNESS = (1.0, 2.0, 3.5, 6.0, 10.0)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RidgeState:
+    """Fitted kernel ridge; see `Directions`."""
+
+    weight: Tensor  # (B, 1, c): square roots of the columns' relevances
+    landmarks: Tensor  # (B, m, c)
+    turn: Tensor  # (B, m, r)
+    coefficients: Tensor  # (B, L, r, k)
+    shrink: Tensor  # (B, L, r)
+    noise: Tensor | None  # (B, L): variance of the noise, for regression
+
+
+class KernelRidge(Expert):
+    """Ridge regression with a kernel, on numbers or on class indicators.
+
+    Parameters
+    ----------
+    kernel : callable
+        Similarities of rows to rows.
+    relevance : bool
+        Whether columns are weighted by their `relevance` to the target, which is then estimated
+        without the rows left out.
+    """
+
+    def __init__(self, kernel: Callable[[Tensor, Tensor], Tensor], relevance: bool):
+        self.kernel, self.relevance = kernel, relevance
+        n_noises = len(NOISES)
+        self.n_variants = {
+            "regression": n_noises,
+            "classification": n_noises * len(SHARPNESS),
+        }
+
+    def fit(self, table: Table) -> tuple[Tensor, RidgeState]:
+        values, targets = table.values, table.targets
+        weight = torch.ones_like(values[:, :1])
+        if self.relevance:
+            weight = table.relevance.sqrt()[:, None]
+        rows = values * weight
+        landmarks = table.at_landmarks(rows)
+        kernel = self.kernel(rows, landmarks) + BIAS
+        if table.landmarks is None:
+            directions = Directions.of_all(kernel)
+        else:
+            directions = Directions.of_landmarks(kernel, self.kernel(landmarks, landmarks) + BIAS)
+        coefficients, shrink = ridge(directions, targets)
+        if self.relevance and table.held is not None:
+            mean, variance = self._folds(table)
+        else:
+            mean, leverage = left_out(directions, targets)
+            variance = 1 / (1 - leverage)
+        noise = None
+        if table.codes is None:
+            errors = (targets[:, None] - mean)[..., 0].square() / variance
+            start = PRIOR_ROWS * targets.square().mean((1, 2))[:, None]
+            noise = (errors.sum(-1) + start) / (errors.shape[-1] + PRIOR_ROWS)
+        state = RidgeState(weight, landmarks, directions.turn, coefficients, shrink, noise)
+        return _forecast(mean, variance, noise), state
+
+    def predict(self, state: RidgeState, values: Tensor, kept: Tensor) -> Tensor:
+        rows = values * state.weight
+        similar = self.kernel(rows, state.landmarks) + BIAS
+        turned = similar @ state.turn
+        mean = turned[:, None] @ state.coefficients
+        variance = None
+        if state.noise is not None:
+            own = self._own(rows)
+            variance = _relative_variance(turned, own, state.shrink)
+        return _forecast(mean, variance, state.noise)[:, kept]
+
+    def _own(self, rows: Tensor) -> Tensor:
+        """Similarity of each row to itself."""
+        one = rows[..., None, :]
+        return (self.kernel(one, one) + BIAS)[..., 0, 0]
+
+    def _folds(self, table: Table) -> tuple[Tensor, Tensor]:
+        """Mean (B, L, n, k) and relative variance (B, L, n) of rows from the other folds."""
+        held = table.held
+        used = 1 - held
+        weight = relevance(table.values, table.targets, used).sqrt()[..., None, :]
+        rows = table.values * weight  # (F, B, n, c)
+        similar = self.kernel(rows, rows) + BIAS
+        directions = Directions.of_all(similar * used[..., :, None] * used[..., None, :])
+        coefficients, shrink = ridge(directions, table.targets * used[..., None])
+        turned = (similar * used[..., None, :]) @ directions.turn
+        mean = turned[..., None, :, :] @ coefficients
+        own = similar.diagonal(dim1=-2, dim2=-1)
+        variance = _relative_variance(turned, own, shrink)
+        mine = held[..., None, :]
+        return (mean * mine[..., None]).sum(0), (variance * mine).sum(0)
+
+
+def _relative_variance(turned: Tensor, own: Tensor, shrink: Tensor) -> Tensor:
+    """Variance (..., L, rows) of a new observation, in units of the noise."""
+    squares = turned.square()
+    noise = torch.tensor(NOISES, dtype=own.dtype, device=own.device)[:, None]
+    outside = (own - squares.sum(-1)).clamp_min(0)[..., None, :]
+    return 1 + shrink @ squares.mT + outside / noise
+
+
+def _forecast(mean: Tensor, variance: Tensor | None, noise: Tensor | None) -> Tensor:
+    if noise is not None:
+        return torch.stack([mean[..., 0], (variance * noise[..., None]).log()], -1)
+    sharpness = torch.tensor(SHARPNESS, dtype=mean.dtype, device=mean.device)
+    return (sharpness[:, None, None] * mean[:, :, None]).log_softmax(-1).flatten(1, 2)

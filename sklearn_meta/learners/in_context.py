@@ -1,0 +1,119 @@
+"""InContext: closed-form experts on one table, weighed by a gate that is learned across tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Categorical, Distribution, MixtureSameFamily, Normal
+
+from sklearn_meta.learners._base import IMPOSSIBLE, Learner, Signature
+from sklearn_meta.learners._in_context_module import InContextModule, impossible_beyond, padded
+from sklearn_meta.learners._mixture import Mixture
+from sklearn_meta.tasks._episodes import Rows
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class InContextState:
+    """Experts fitted to the supports of some tasks.
+
+    Attributes
+    ----------
+    support : Rows
+        All rows so far.
+    mixtures : tuple of Mixture or None
+        One a task; None for a support without rows.
+    evidence : Tensor of shape (T,)
+    """
+
+    support: Rows
+    mixtures: tuple[Mixture | None, ...]
+    evidence: Tensor
+
+
+class InContext(Learner):
+    """Closed-form experts on the rows of one table, and a gate that weighs them.
+
+    Ridge regressions with linear, radial and Laplace kernels, with and without the columns'
+    relevance to the target, logistic regression, naive Bayes and nearest neighbours are each solved
+    in closed form for many regularisations. Every variant foresees each row of the support from the
+    others; a small network, the gate, turns these left-out scores and the shape of the table into
+    the weights of a mixture. The gate is what is meta-learned, by the gradient of the log score of
+    other rows, across tables whose columns, classes and units differ. Predictions do not depend on
+    the order of rows, columns and labels.
+
+    References
+    ----------
+    D. H. Wolpert (1992). Stacked generalization.
+    S. Mueller, N. Hollmann, S. Pineda Arango, J. Grabocka, F. Hutter (2022). Transformers can do
+    Bayesian inference.
+    """
+
+    takes_networks = False
+    heterogeneous = True
+
+    def build(
+        self,
+        signature: Signature,
+        prepared: dict[str, np.ndarray],
+        generator: torch.Generator,
+    ) -> nn.Module:
+        return InContextModule(signature, generator)
+
+    def adapt(self, module: nn.Module, support: Rows) -> InContextState:
+        mixtures, evidence = [], []
+        for x, y, mask, ways in zip(
+            support.x, support.y, support.mask, _ways(module, support), strict=True
+        ):
+            mixture, foreseen = None, support.x.new_zeros(())
+            if mask.any():
+                panel = module.panel(x[mask], y[mask], ways)
+                mixture = Mixture.of(panel, module.gate)
+                foreseen = mixture.evidence.sum().to(support.x.dtype)
+            mixtures.append(mixture)
+            evidence.append(foreseen)
+        return InContextState(support, tuple(mixtures), torch.stack(evidence))
+
+    def update(self, module: nn.Module, state: InContextState, support: Rows) -> InContextState:
+        return self.adapt(module, state.support.extend(support))
+
+    def predict(self, module: nn.Module, state: InContextState, x: Tensor) -> Distribution:
+        tasks = zip(state.mixtures, x, strict=True)
+        if module.kind == "regression":
+            parts, log_weights = zip(*(module.components(*task) for task in tasks), strict=True)
+            width = max(w.shape[-1] for w in log_weights)
+            log_weight = padded(log_weights, width, IMPOSSIBLE).to(x.dtype)
+            mean, log_variance = (
+                padded([part[..., i] for part in parts], width, 0.0).to(x.dtype) for i in (0, 1)
+            )
+            components = Normal(mean, (log_variance / 2).exp())
+            return MixtureSameFamily(Categorical(logits=log_weight), components)
+        ways = _ways(module, state.support)
+        log_p = [module.log_probabilities(*task, n) for task, n in zip(tasks, ways, strict=True)]
+        if module.kind == "multilabel":
+            log_p = torch.stack(log_p).to(x.dtype)
+            return Bernoulli(logits=log_p[..., 1] - log_p[..., 0])
+        n_classes = max(ways, default=0)
+        return Categorical(logits=impossible_beyond(log_p, n_classes).to(x.dtype))
+
+    def embed(self, module: nn.Module, state: InContextState, x: Tensor) -> Tensor:
+        """Standardised columns and their ranks, weighted by their relevance to the target."""
+        tasks = zip(state.mixtures, x, strict=True)
+        return torch.stack([_embedding(mixture, rows) for mixture, rows in tasks])
+
+    def evidence(self, module: nn.Module, state: InContextState) -> Tensor:
+        """Log score of all rows of each support, each foreseen from the others."""
+        return state.evidence
+
+
+def _ways(module: nn.Module, rows: Rows) -> list[int]:
+    """Number of classes of each task."""
+    return [module.n_outputs] * rows.n_tasks if rows.ways is None else rows.ways.tolist()
+
+
+def _embedding(mixture: Mixture | None, x: Tensor) -> Tensor:
+    if mixture is None:
+        return torch.cat([x, torch.zeros_like(x)], -1)
+    return mixture.embedding(x.double()).to(x.dtype)
