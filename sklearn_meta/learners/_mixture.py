@@ -104,7 +104,9 @@ class Mixture:
     @classmethod
     def of(cls, panel: Panel, gate: Gate) -> Mixture:
         """Let the gate weigh the experts of a panel."""
-        log_weight = gate(panel.left_out.sum(-1), panel.facts)
+        precision = gate.trust.dtype
+        scores, facts = panel.left_out.sum(-1).to(precision), panel.facts.to(precision)
+        log_weight = gate(scores, facts).to(panel.left_out.dtype)
         evidence = (log_weight[..., None] + panel.left_out).logsumexp(1).sum(-1)
         share = log_weight.detach().exp().mean(0)
         order = share.argsort(descending=True)
