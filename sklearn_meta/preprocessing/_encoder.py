@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from sklearn_meta.preprocessing._columns import read_table
+from sklearn_meta.preprocessing._columns import Table, read_table
 from sklearn_meta.preprocessing._columns_in import ColumnsIn
 from sklearn_meta.preprocessing._layout import (
+    Layout,
     array_names,
     export_layout,
     import_layout,
@@ -99,7 +100,7 @@ class TableEncoder(ColumnsIn, BaseEstimator):
         tables = read_tables(Xs, names, None, type(self).__name__)
         table, offsets = concatenate(tables)
         self._remember_columns(table.n_columns, table.names)
-        self._layout = learn_layout(table, self.max_levels, self.min_frequency)
+        self._layout = self._learn_layout(table)
         Z = self._layout.encode(table, self.clip)
         for name, array in zip(_TASK_ARRAYS, task_statistics(Z, offsets), strict=True):
             setattr(self, f"{name}_", array)
@@ -246,6 +247,9 @@ class TableEncoder(ColumnsIn, BaseEstimator):
             array = check_array(owner, name, arrays[name], shape, np.float64)
             setattr(encoder, f"{name}_", array)
         return encoder
+
+    def _learn_layout(self, table: Table) -> Layout:
+        return learn_layout(table, self.max_levels, self.min_frequency)
 
     @property
     def n_features_out_(self) -> int:

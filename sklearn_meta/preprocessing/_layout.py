@@ -72,7 +72,7 @@ class Layout:
             text = next((level for level in levels if isinstance(level, str)), None)
             if text is not None:
                 raise ValueError(
-                    f"{table.label(j)} of X held numbers in the meta-training tasks, but now "
+                    f"{table.label(j)} of X held numbers in fit, but now "
                     f"holds text such as {text!r}; could not convert string to float."
                 )
 

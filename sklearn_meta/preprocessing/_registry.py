@@ -8,10 +8,11 @@ import numpy as np
 
 from sklearn_meta.preprocessing._encoder import TableEncoder
 from sklearn_meta.preprocessing._image import ImageEncoder
+from sklearn_meta.preprocessing._own_table import OwnTableEncoder
 from sklearn_meta.preprocessing._state import Damaged
 
 #: A new encoder is a new file and a line here.
-ENCODERS = {encoder.__name__: encoder for encoder in (TableEncoder, ImageEncoder)}
+ENCODERS = {encoder.__name__: encoder for encoder in (TableEncoder, OwnTableEncoder, ImageEncoder)}
 
 
 def export_encoder(encoder: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
