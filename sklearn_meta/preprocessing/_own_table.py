@@ -14,16 +14,13 @@ from sklearn_meta.preprocessing._layout import Layout, learn_layout
 from sklearn_meta.preprocessing._state import check_array, check_keys, frozen
 from sklearn_meta.preprocessing._values import Levels
 
-OFFSET = 0.3
-"""Ratios to the mean get a logarithm that is bounded at zero: log(ratio + OFFSET)."""
-
 
 class OwnTableEncoder(TableEncoder):
     """Turn one table into a finite float32 array, by what its own rows say.
 
     As :class:`TableEncoder`, but for tasks whose columns differ: each is encoded by itself, fitted
-    on its support alone. Numbers that are never negative become logarithms of their ratio to the
-    mean, in which a small table's skewed columns are closer to linear and its units are gone.
+    on its support alone. Numbers that are never negative become logarithms of 1 + their ratio to
+    the mean, in which skewed columns are closer to linear and units are gone.
 
     Parameters
     ----------
@@ -150,10 +147,10 @@ def _mean(column: np.ndarray | Levels) -> float:
 
 
 def _log_ratio(values: np.ndarray, mean: np.ndarray | float) -> np.ndarray:
-    """Logarithms of ratios of columns (n, m) to their means (m,); below zero a straight line."""
+    """Logarithms of 1 + ratios of columns (n, m) to their means (m,); below zero a line."""
     positive = np.asarray(mean) > 0
     ratio = values / np.where(positive, mean, 1.0)
-    logged = np.log(np.maximum(ratio, 0.0) + OFFSET) + np.minimum(ratio, 0.0) / OFFSET
+    logged = np.log1p(np.maximum(ratio, 0.0)) + np.minimum(ratio, 0.0)
     return np.where(positive, logged, values)
 
 

@@ -33,9 +33,9 @@ def mixed():
 
 def test_numbers_are_those_of_the_table_encoder_on_log_ratios():
     X = positive()
-    own, other = OwnTableEncoder().fit([X]), TableEncoder().fit([np.log(X / X.mean(0) + 0.3)])
+    own, other = OwnTableEncoder().fit([X]), TableEncoder().fit([np.log1p(X / X.mean(0))])
     new = positive(1)
-    expected = other.transform(np.log(new / X.mean(0) + 0.3))
+    expected = other.transform(np.log1p(new / X.mean(0)))
     np.testing.assert_allclose(own.transform(new), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -68,7 +68,7 @@ def test_log_sd_is_what_log_ratios_were_divided_by():
     X = positive()
     encoder = OwnTableEncoder().fit([X])
     sd = np.exp([column.log_sd for column in encoder.columns()])
-    logged = np.log(X / X.mean(0) + 0.3)
+    logged = np.log1p(X / X.mean(0))
     inner = np.abs(encoder.transform(X)).max(1) < 4
     spread = encoder.transform(X)[inner] * sd - logged[inner]
     np.testing.assert_allclose(spread, np.broadcast_to(spread[0], spread.shape), atol=1e-5)
