@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from sklearn_meta.learners.experts import n_variants
+from sklearn_meta.learners.experts import SLOTS
 from sklearn_meta.networks import linear
 
 N_FACTS = 7
@@ -29,7 +29,7 @@ class Gate(nn.Module):
 
     def __init__(self, kind: str, generator: torch.Generator):
         super().__init__()
-        self.kind, sizes = kind, n_variants(kind)
+        self.kind, sizes = kind, [slot.n_variants for slot in SLOTS[kind]]
         self.n_variants, self.n_experts = sum(sizes), len(sizes)
         self.register_buffer(
             "expert", torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))

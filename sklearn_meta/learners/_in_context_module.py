@@ -24,10 +24,6 @@ class InContextModule(nn.Module):
         self.kind, self.n_outputs = signature.kind, signature.n_outputs
         self.gate = Gate("regression" if self.kind == "regression" else "classification", generator)
 
-    def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict]:
-        """Groups for the optimiser."""
-        return self.gate.parameter_groups(learning_rate, weight_decay)
-
     def panel(self, x: Tensor, y: Tensor, ways: int) -> Panel:
         """Fit all experts to one support of at least one row.
 

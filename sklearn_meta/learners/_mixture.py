@@ -11,31 +11,45 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from sklearn_meta.learners._gate import LOWEST_SCORE, Gate, facts_of
-from sklearn_meta.learners.experts import EXPERTS, Table, log_score
+from sklearn_meta.learners.experts import EXPERTS, SLOTS, Slot, Table, Warp, log_score
 from sklearn_meta.learners.experts._columns import Columns
 
 #: Variants are dropped that together have less than this share.
 DROPPED = 1e-3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, slots=True)
+class Fit:
+    """An expert fitted to one view of the target; `state` is None where it does not serve."""
+
+    slot: Slot
+    state: Any
+    warp: Warp | None
+
+    def forecast(self, values: Tensor, kept: Any) -> Tensor:
+        """Forecasts (B, V', rows, ...) of rows (B, rows, c), in units of the target."""
+        forecast = EXPERTS[self.slot.expert].predict(self.state, values, kept)
+        return forecast if self.warp is None else self.warp.back(forecast)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class Panel:
     """All experts fitted to supports of one shape.
 
     Attributes
     ----------
     columns : Columns
-    states : list
-        One an expert; None where it has no variants.
+    fits : tuple of Fit
+        One a slot.
     left_out : Tensor of shape (B, V, n)
-        Log score of each row, foreseen from the others.
+        Log score of each row, foreseen from the others; -inf where an expert does not serve.
     facts : Tensor of shape (B, N_FACTS)
     relevance : Tensor of shape (B, c)
         Of the columns' values and ranks, see `relevance`.
     """
 
     columns: Columns
-    states: list[Any]
+    fits: tuple[Fit, ...]
     left_out: Tensor
     facts: Tensor
     relevance: Tensor
@@ -43,34 +57,30 @@ class Panel:
     @classmethod
     def of(cls, x: Tensor, y: Tensor, n_classes: int | None) -> Panel:
         """Fit to rows (B, n, p) and numbers or codes of classes (B, n), at least one row."""
-        table = Table.of(x, y, n_classes)
-        states, scores = [], []
-        kind = kind_of(n_classes)
-        for expert in EXPERTS.values():
-            if not expert.n_variants[kind]:
-                states.append(None)
-                continue
-            forecast, state = expert.fit(table)
-            states.append(state)
-            scores.append(log_score(forecast, y))
         n, p = x.shape[1:]
-        left_out = torch.cat(scores, 1).clamp_min(LOWEST_SCORE)
+        plain = Table.of(x, y, n_classes)
+        warped = warp = None
+        if n_classes is None:
+            warp = Warp.of(y)
+            warped = Table.of(x, warp.forward(y), None)
+        fits, scores = [], []
+        for slot in SLOTS[kind_of(n_classes)]:
+            expert = EXPERTS[slot.expert]
+            if not expert.serves(n):
+                fits.append(Fit(slot, None, None))
+                scores.append(x.new_full((len(x), slot.n_variants, n), -torch.inf))
+                continue
+            forecast, state = expert.fit(warped if slot.warped else plain)
+            fits.append(Fit(slot, state, warp if slot.warped else None))
+            if slot.warped:
+                forecast = warp.back(forecast)
+            scores.append(log_score(forecast, y).clamp_min(LOWEST_SCORE))
+        left_out = torch.cat(scores, 1)
         total = left_out.sum(-1)
-        skill = (total.amax(-1) - total[:, : EXPERTS["base_rate"].n_variants[kind]].amax(-1)) / n
+        skill = (total.amax(-1) - total[:, : fits[0].slot.n_variants].amax(-1)) / n
         shares = None if n_classes is None else one_hot(y, n_classes).to(x.dtype).mean(1)
-        return cls(table.columns, states, left_out, facts_of(n, p, shares, skill), table.relevance)
-
-    def forecast(self, x: Tensor) -> Tensor:
-        """Forecasts (B, V, rows, ...) of rows (B, rows, p) by all variants."""
-        values = self.columns.values(x)
-        return torch.cat(
-            [
-                expert.predict(state, values, slice(None))
-                for expert, state in zip(EXPERTS.values(), self.states, strict=True)
-                if state is not None
-            ],
-            1,
-        )
+        facts = facts_of(n, p, shares, skill)
+        return cls(plain.columns, tuple(fits), left_out, facts, plain.relevance)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -80,10 +90,8 @@ class Mixture:
     Attributes
     ----------
     columns : Columns
-    states : tuple
-        Of the experts that are kept.
-    names : tuple of str
-        Of the same experts.
+    fits : tuple of Fit
+        Of which some variants are kept.
     kept : tuple of Tensor
         Positions of the variants of each that are kept.
     log_weight : Tensor of shape (B, V')
@@ -94,8 +102,7 @@ class Mixture:
     """
 
     columns: Columns
-    states: tuple[Any, ...]
-    names: tuple[str, ...]
+    fits: tuple[Fit, ...]
     kept: tuple[Tensor, ...]
     log_weight: Tensor
     relevance: Tensor
@@ -113,33 +120,26 @@ class Mixture:
         needed = 1 + int((share[order].cumsum(0) < 1 - DROPPED).sum())
         used = torch.zeros_like(share, dtype=torch.bool)
         used[order[:needed]] = True
-        states, names, kept, start = [], [], [], 0
-        for (name, expert), state in zip(EXPERTS.items(), panel.states, strict=True):
-            stop = start + expert.n_variants[gate.kind]
-            own = used[start:stop].nonzero()[:, 0]
-            start = stop
-            if len(own):
-                states.append(state)
-                names.append(name)
-                kept.append(own)
+        own = [part.nonzero()[:, 0] for part in used.split([f.slot.n_variants for f in panel.fits])]
+        fits = tuple(fit for fit, kept in zip(panel.fits, own, strict=True) if len(kept))
+        kept = tuple(kept for kept in own if len(kept))
         log_weight = log_weight[:, used].log_softmax(-1)
-        return cls(
-            panel.columns,
-            tuple(states),
-            tuple(names),
-            tuple(kept),
-            log_weight,
-            panel.relevance,
-            evidence,
-        )
+        return cls(panel.columns, fits, kept, log_weight, panel.relevance, evidence)
+
+    @classmethod
+    def of_all(cls, panel: Panel) -> Mixture:
+        """Keep every variant that serves; those that do not are left out of the forecasts."""
+        serving = tuple(fit for fit in panel.fits if fit.state is not None)
+        kept = tuple(torch.arange(fit.slot.n_variants) for fit in serving)
+        log_weight = panel.left_out.new_zeros(len(panel.left_out), sum(map(len, kept)))
+        nothing = log_weight[:, 0]
+        return cls(panel.columns, serving, kept, log_weight, panel.relevance, nothing)
 
     def forecast(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Forecasts (B, V', rows, ...) of rows (B, rows, p), and log weights (B, V')."""
         values = self.columns.values(x)
-        parts = zip(self.names, self.states, self.kept, strict=True)
-        return torch.cat(
-            [EXPERTS[n].predict(s, values, k) for n, s, k in parts], 1
-        ), self.log_weight
+        parts = zip(self.fits, self.kept, strict=True)
+        return torch.cat([fit.forecast(values, kept) for fit, kept in parts], 1), self.log_weight
 
     def embedding(self, x: Tensor) -> Tensor:
         """Values and ranks (rows, c) of rows (rows, p), weighted by their mean relevance."""

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 
 def on_axis(axis: int) -> Any:
     """Field of a state whose tasks are on another axis than the first."""
@@ -48,4 +50,5 @@ def _map_each(value: Any, function: Callable[[Any], Any]) -> Any:
         return map_tensors(value, function)
     if isinstance(value, tuple):
         return tuple(_map_each(item, function) for item in value)
-    return value if value is None or isinstance(value, str) else function(value)
+    is_array = isinstance(value, np.ndarray) or hasattr(value, "detach")
+    return function(value) if is_array else value

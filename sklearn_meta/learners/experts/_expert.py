@@ -15,6 +15,9 @@ from sklearn_meta.learners.experts._columns import Columns, relevance
 #: Up to so many rows experts whose columns are weighted by the target leave out one at a time.
 MAX_SINGLE_FOLDS = 16
 N_FOLDS = 8
+#: Of more rows than this there are fewer folds, for time.
+MANY_ROWS = 64
+N_FOLDS_OF_MANY = 5
 #: Up to so many rows every row is a landmark; of more, this many.
 MAX_LANDMARKS = 128
 #: Rows that the noise is estimated with beforehand, at the variance of the target.
@@ -79,7 +82,7 @@ class Table:
             rank = rank.gather(1, order.argsort(1))
         n = x.shape[1]
         if n <= MAX_LANDMARKS:
-            landmarks, n_folds = None, N_FOLDS
+            landmarks, n_folds = None, N_FOLDS if n <= MANY_ROWS else N_FOLDS_OF_MANY
             if n <= MAX_SINGLE_FOLDS:
                 rank, n_folds = size.argsort(1).argsort(1), n
             fold = torch.arange(n_folds, device=x.device)[:, None, None]
@@ -135,9 +138,16 @@ class Expert:
     n_variants : dict of str to int
         Number of its variants by kind of target, "regression" and "classification"; 0 where the
         expert has nothing to say.
+    warps : bool
+        Whether it is fitted to the logarithm of a number too, see `Warp`.
     """
 
     n_variants: dict[str, int]
+    warps: bool = False
+
+    def serves(self, n_rows: int) -> bool:
+        """Whether the expert has something to say on so many rows."""
+        return True
 
     def fit(self, table: Table) -> tuple[Tensor, Any]:
         """Fit to supports; forecast each row from the others, (B, V, n, ...), and a state."""

@@ -41,6 +41,8 @@ class KernelRidge(Expert):
         without the rows left out.
     """
 
+    warps = True
+
     def __init__(self, kernel: Callable[[Tensor, Tensor], Tensor], relevance: bool):
         self.kernel, self.relevance = kernel, relevance
         n_noises = len(NOISES)

@@ -33,6 +33,8 @@ class Neighbours(Expert):
     analysis.
     """
 
+    warps = True
+
     def __init__(self) -> None:
         n = len(WIDTHS) * len(BACKGROUND)
         self.n_variants = {"regression": n, "classification": n}
