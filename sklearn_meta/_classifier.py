@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import (
 from sklearn.utils.validation import check_array, column_or_1d
 
 from sklearn_meta._estimator import MetaEstimator
-from sklearn_meta._learn_prior import new_learner
+from sklearn_meta._learning import new_learner
 from sklearn_meta._shared_classes import classes_are_shared
 from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta.tasks import Task
@@ -358,9 +358,8 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
             y = np.zeros((0, n_labels), np.int64)
         if not multilabel or y.ndim != 2 or y.shape[1] != n_labels:
             expected = f"label sets of {n_labels} labels" if multilabel else "one label a row"
-            raise ValueError(
-                f"y has shape {y.shape}, but the prior was meta-trained on {expected}."
-            )
+            where = "the first rows had" if model.is_opened else "the prior was meta-trained on"
+            raise ValueError(f"y has shape {y.shape}, but {where} {expected}.")
         classes = [np.array([0, 1])] * n_labels
         return EncodedTargets(
             y, attributes={"classes_": classes, "_is_multilabel": True, "_known": None}
@@ -385,6 +384,18 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
         if self._known is None:
             return EncodedTargets(codes, len(self.classes_), attributes)
         return EncodedTargets(self._known[codes], None, attributes)
+
+    def _targets_of_tables(self, tasks: list[Task]) -> list[list[np.ndarray]]:
+        ys = self._checked_targets(tasks)
+        return [[_codes(target) for target in (y.T if y.ndim == 2 else y[None])] for y in ys]
+
+    def _open(self, model: Any, encoder: Any, y: np.ndarray) -> Any:
+        if y.ndim == 2:
+            return model.opened("multilabel", y.shape[1], encoder, None)
+        return model.opened("classification", 0, encoder, None)
+
+    def _announced_classes(self) -> Any:
+        return None if self._is_multilabel else self.classes_
 
     def _classes_of_table(self, y: np.ndarray) -> Any:
         return None if y.ndim == 2 else np.unique(y)
@@ -412,6 +423,10 @@ def _probabilities(one: MetaClassifier, z: np.ndarray) -> np.ndarray:
         p = p[:, one._known]
     # The prior may know classes that this task has not; what is left has sum 1.
     return p / p.sum(axis=1, keepdims=True)
+
+
+def _codes(y: np.ndarray) -> np.ndarray:
+    return np.unique(y, return_inverse=True)[1]
 
 
 def _known_codes(tasks: list[Task], classes: np.ndarray) -> np.ndarray:

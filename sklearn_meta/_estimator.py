@@ -8,18 +8,25 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_meta._checks import check_use_prior, warn_of_names
-from sklearn_meta._learn_prior import TRAINING_PARAMETERS, learn_prior, vague_prior
+from sklearn_meta._learn_prior import learn_prior, vague_prior
+from sklearn_meta._learning import TRAINING_PARAMETERS, new_table_encoder, starts_from_bundled
 from sklearn_meta._novelty import novelty
 from sklearn_meta._prior import Prior
-from sklearn_meta._resolve_prior import check_agreement, check_prior_serves, load_prior
+from sklearn_meta._resolve_prior import (
+    bundled_prior,
+    check_agreement,
+    check_prior_serves,
+    load_prior,
+)
 from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta._task_table import fit_table
 from sklearn_meta.preprocessing._columns import read_table
+from sklearn_meta.preprocessing._tables import concatenate, match
 from sklearn_meta.tasks import Task
 
 
@@ -36,7 +43,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     )
 
     #: Fitted attributes beside those whose names end with an underscore.
-    _private_attributes: tuple[str, ...] = ("_adapted", "_tasks")
+    _private_attributes: tuple[str, ...] = ("_adapted", "_tasks", "_rows")
 
     #: Kind of estimator that a prior must be for.
     _estimator_type_of_prior: str
@@ -67,8 +74,20 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     def _encode_more(self, y: np.ndarray, classes: Any) -> EncodedTargets:
         """Targets of more rows of the task that this estimator is adapted to."""
 
+    @abstractmethod
+    def _targets_of_tables(self, tasks: list[Task]) -> list[list[np.ndarray]]:
+        """Targets of tasks that have nothing in common: one array (n_rows,) for each of each."""
+
+    @abstractmethod
+    def _open(self, model: Any, encoder: Any, y: np.ndarray) -> Any:
+        """Open the model of an open prior for a table with these targets."""
+
     def _classes_of_table(self, y: np.ndarray) -> Any:
         """Labels that every task of a table may have."""
+        return None
+
+    def _announced_classes(self) -> Any:
+        """Labels that more rows may have."""
         return None
 
     # ------------------------------------------------------------------ fitting
@@ -79,7 +98,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         Parameters
         ----------
         tasks : sequence of Task or (X, y), or mapping of name to Task or (X, y)
-            At least two tasks with the same columns.
+            At least two tasks. Where their columns differ, the learner is `InContext`.
         validation_tasks : like `tasks`, default=None
             Whole tasks on which meta-training is judged and stopped. By default some of `tasks`
             are held out.
@@ -126,10 +145,12 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     def fit(self, X: Any, y: Any) -> MetaEstimator:
         """Fit to one data set: adaptation in place.
 
-        The prior is the one that ``fit_tasks`` learned, else the parameter `prior`. Without
-        either the model is a supervised one: `learner` trained on this one data set, or, where
-        that is "auto", Gaussian processes under a vague prior. With `task_column` the rows are
-        those of many tasks: without a prior they are meta-trained on, and each is adapted to.
+        The prior is the one that ``fit_tasks`` learned, else the parameter `prior`, else the
+        bundled one, which serves tables of any columns. Where the parameters ask for something
+        else, the model is a supervised one: `learner` trained on this one data set, or, for images
+        and a network of your own, Gaussian processes under a vague prior. With `task_column` the
+        rows are those of many tasks: without a prior they are meta-trained on, and each is adapted
+        to.
 
         Parameters
         ----------
@@ -151,7 +172,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> MetaEstimator:
         """Take more support rows: the same as to adapt to all rows so far.
 
-        Without a prior columns and targets stay scaled as the first rows were.
+        Under a vague prior columns and targets stay scaled as the first rows were.
 
         Parameters
         ----------
@@ -172,6 +193,9 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         if not self.__sklearn_is_fitted__():
             return self._fit(X, y, classes)
         y = self._check_rows(X, y)
+        if self._adapted.model.is_opened:
+            self._become(self._fit_more(X, y, classes))
+            return self
         model, use_prior = self._adapted.model, check_use_prior(self.use_prior)
         z = self._encode(model, X)
         encoded = self._encode_more(y, classes)
@@ -209,10 +233,13 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
             )
         return self._copy(self._prior_or_raise())._adapt_many(tasks)
 
-    def _adapt_many(self, tasks: Any, classes: Any = None) -> dict[str, MetaEstimator]:
-        from sklearn_meta._many import adapt_many
+    def _adapt_many(
+        self, tasks: Any, classes: Any = None, model: Any = None
+    ) -> dict[str, MetaEstimator]:
+        from sklearn_meta._many import adapt_each, adapt_many
 
-        return adapt_many(self, tasks, classes)
+        model = self._model_of(self.prior) if model is None else model
+        return adapt_each(self, tasks) if model.is_open else adapt_many(self, model, tasks, classes)
 
     def _fit(self, X: Any, y: Any, classes: Any = None) -> MetaEstimator:
         # Nothing is set before all is computed: a fit that fails leaves no trace.
@@ -225,14 +252,46 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     def _fit_task(self, X: Any, y: Any, classes: Any) -> dict[str, Any]:
         y = self._check_rows(X, y)
         prior, trained = self._prior_or_none(), {}
-        if prior is None and isinstance(self.learner, str) and self.learner == "auto":
-            prior = vague_prior(self, X, y)
-        elif prior is None:
-            read_table(X)  # which names its faults as scikit-learn does
-            prior, trained["history_"] = learn_prior(self, [Task(X, y)])
+        if prior is None:
+            prior, trained = self._prior_for(X, y)
         model = self._model_of(prior)
+        if model.is_open:
+            encoder = new_table_encoder(self.preprocessor, prior)
+            return self._fit_open(prior, model, encoder, X, y, classes)
         z = self._encode(model, X)
         return self._fit_encoded(prior, model, z, y, classes) | trained
+
+    def _prior_for(self, X: Any, y: np.ndarray) -> tuple[Prior, dict[str, Any]]:
+        """Prior for a data set where the user has none, and the attributes of its training."""
+        if starts_from_bundled(self):
+            return bundled_prior(self._estimator_type_of_prior), {}
+        if isinstance(self.learner, str) and self.learner == "auto":
+            return vague_prior(self, X, y), {}
+        read_table(X)  # which names its faults as scikit-learn does
+        prior, history = learn_prior(self, [Task(X, y)])
+        return prior, {"history_": history}
+
+    def _fit_open(
+        self, prior: Prior, model: Any, encoder: Any, X: Any, y: np.ndarray, classes: Any
+    ) -> dict[str, Any]:
+        """Adapt from an open prior, with an encoder that is still to be fitted."""
+        table = read_table(X)
+        table = table.take(np.arange(table.n_rows))  # the user may change X later
+        model = self._open(model, encoder.fit([table]), y)
+        z = encoder.transform(table, estimator_name=type(self).__name__)
+        return self._fit_encoded(prior, model, z, y, classes) | {"_rows": (table, np.array(y))}
+
+    def _fit_more(self, X: Any, y: np.ndarray, classes: Any) -> dict[str, Any]:
+        """Adapt to all rows so far from an open prior: columns and units are learned anew."""
+        self._encode_more(y, classes)  # which refuses what the first rows did not announce
+        model, (seen, y_seen) = self._adapted.model, self._rows
+        warn_of_names(type(self).__name__, model.encoder, X)
+        table = match(read_table(X), (seen.names, seen.n_columns), type(self).__name__)
+        table, _ = concatenate([seen, table])
+        prior = self._adapted.prior
+        y = np.concatenate([y_seen, y])
+        classes = self._announced_classes()
+        return self._fit_open(prior, self._model_of(prior), clone(model.encoder), table, y, classes)
 
     def _fit_encoded(
         self, prior: Prior, model: Any, z: np.ndarray, y: np.ndarray, classes: Any
@@ -255,6 +314,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         fitted = attributes | {
             "_adapted": adapted,
             "_tasks": None,
+            "_rows": None,
             "prior_weight_": adapted.weight if adapted.model.is_prior else 0.0,
             "novelty_": float(novelty_value),
             "n_features_in_": encoder.n_features_in_,
@@ -314,7 +374,11 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         """Prior to adapt from; the parameters that it fixes agree with it."""
         if not hasattr(self, "prior_") and self.prior is None:
             return None
-        prior = self.prior_ if hasattr(self, "prior_") else load_prior(self.prior)
+        prior = (
+            self.prior_
+            if hasattr(self, "prior_")
+            else load_prior(self.prior, self._estimator_type_of_prior)
+        )
         check_prior_serves(prior, self._estimator_type_of_prior, type(self).__name__)
         check_agreement({name: getattr(self, name) for name in self._meta_parameters}, prior)
         return prior

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_meta._checks import check_use_prior, warn_of_names
+from sklearn_meta._learning import checked_tasks
 from sklearn_meta._model import Adapted
 from sklearn_meta._novelty import novelty
 from sklearn_meta._targets import EncodedTargets
-from sklearn_meta.tasks import check_tasks
 
 if TYPE_CHECKING:
     from sklearn_meta._estimator import MetaEstimator
@@ -20,22 +20,42 @@ if TYPE_CHECKING:
 MAX_PADDED_ROWS = 512  # of a batch: more would leave the processor's cache
 
 
-def adapt_many(base: MetaEstimator, tasks: Any, classes: Any = None) -> dict[str, MetaEstimator]:
-    """Adapt copies of an estimator with a prior, one a task, in batches of similar size.
+def adapt_each(base: MetaEstimator, tasks: Any) -> dict[str, MetaEstimator]:
+    """Adapt copies of an estimator with an open prior, each to the columns of its own task.
 
     Parameters
     ----------
     base : MetaEstimator
         Not fitted, with the parameter ``prior`` set to a `Prior`.
     tasks : sequence or mapping of tasks
+    """
+    fitted = {}
+    for task in checked_tasks(base, tasks, "tasks", 1, same_form=False):
+        try:
+            fitted[task.name] = base._copy()._fit(task.X, task.y)
+        except (ValueError, TypeError) as error:
+            kind = ValueError if isinstance(error, ValueError) else TypeError
+            raise kind(f"tasks: task {task.name!r}: {error}") from error
+    return fitted
+
+
+def adapt_many(
+    base: MetaEstimator, model: Model, tasks: Any, classes: Any = None
+) -> dict[str, MetaEstimator]:
+    """Adapt copies of an estimator with a prior, one a task, in batches of similar size.
+
+    Parameters
+    ----------
+    base : MetaEstimator
+        Not fitted, with the parameter ``prior`` set to a `Prior`.
+    model : Model
+        Of the prior, for the columns that all tasks have.
+    tasks : sequence or mapping of tasks
     classes : array-like, default=None
         Classifiers: labels that may occur in every task.
     """
     owner, use_prior = type(base).__name__, check_use_prior(base.use_prior)
-    model = base._model_of(base.prior)
-    checked = check_tasks(
-        tasks, min_tasks=1, y_numeric=base._estimator_type_of_prior == "regressor"
-    )
+    checked = checked_tasks(base, tasks, "tasks", 1)
     names = [task.name for task in checked]
     warn_of_names(owner, model.encoder, checked[0].X)
     z, offsets = model.encoder.transform_many(

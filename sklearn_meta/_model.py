@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import threading
@@ -21,7 +22,7 @@ from sklearn_meta.learners._base import Signature
 from sklearn_meta.learners._state import map_tensors, take
 from sklearn_meta.learners.support_only import SupportOnly
 from sklearn_meta.preprocessing import TargetScaler
-from sklearn_meta.preprocessing._registry import import_encoder
+from sklearn_meta.preprocessing._registry import export_encoder, import_encoder
 from sklearn_meta.tasks._episodes import Rows, pad_rows
 
 ROWS_AT_ONCE = 4096
@@ -53,6 +54,9 @@ class Model:
     Computations are in float64 where the device has it: supports are small, and a state that is
     updated row by row must give the numbers of one that saw all rows at once.
 
+    The prior of a heterogeneous learner is open: of columns and units it holds nothing. `opened`
+    gives the model for one table.
+
     Parameters
     ----------
     prior : Prior
@@ -62,6 +66,10 @@ class Model:
     ----------
     is_prior : bool
         Whether anything was learned across tasks.
+    is_open : bool
+        Whether it serves tables of any columns, once it is opened for one.
+    is_opened : bool
+        Whether it is opened for one table, which alone it serves.
     classes : list or None
         Labels that mean the same in every task.
     target_reach : ndarray of shape (n_targets,) or None
@@ -81,17 +89,47 @@ class Model:
         self.dtype = torch.float32 if single else torch.float64
         config = prior.learner_config
         self.learner = get_learner(config["name"], config["params"])
-        self.module = self.learner.restore(self.signature, prior.weights)
-        self.module.to(device=device, dtype=self.dtype)
         self.alone = SupportOnly()
-        self.alone_module = self.alone.restore(self.signature, {})
-        prior_side = Side(self.learner, self.module, self.signature.kind)
-        alone_side = Side(self.alone, self.alone_module, self.signature.kind)
-        self.guard = Guard(prior_side, alone_side)
+        self.is_open, self.is_opened = prior.encoder is None, False
+        if self.is_open:
+            self._weights = prior.weights
+            return
+        self._restore(prior.weights)
         self.encoder = import_encoder(prior.encoder, prior.encoder_arrays)
         self.scaler = None
         if prior.target is not None:
             self.scaler = TargetScaler.from_dict(prior.target, prior.target_arrays)
+
+    def _restore(self, weights: dict[str, np.ndarray]) -> None:
+        """Make what the signature is needed for."""
+        self.module = self.learner.restore(self.signature, weights)
+        self.module.to(device=self.device, dtype=self.dtype)
+        self.alone_module = self.alone.restore(self.signature, {})
+        prior_side = Side(self.learner, self.module, self.signature.kind)
+        alone_side = Side(self.alone, self.alone_module, self.signature.kind)
+        self.guard = Guard(prior_side, alone_side)
+
+    def opened(self, kind: str, n_outputs: int, encoder: Any, scaler: TargetScaler | None) -> Model:
+        """Return the model of an open prior for one table.
+
+        Parameters
+        ----------
+        kind : {"regression", "classification", "multilabel"}
+        n_outputs : int
+            Number of targets or labels; 0 for classes, whose number each support says.
+        encoder : TableEncoder
+            Fitted on the table.
+        scaler : TargetScaler or None
+            Fitted on its targets, where they are numbers.
+        """
+        model = copy.copy(self)
+        model.is_open, model.is_opened = False, True
+        model.signature = dataclasses.replace(
+            self.signature, kind=kind, n_inputs=encoder.n_features_out_, n_outputs=n_outputs
+        )
+        model._restore(self._weights)
+        model.encoder, model.scaler = encoder, scaler
+        return model
 
     def rows(self, x: np.ndarray) -> Tensor:
         """Encoded rows (..., n, n_inputs) as the learner takes them."""
@@ -123,7 +161,10 @@ class Model:
                 alone = self.alone.adapt(self.alone_module, support)
                 return AdaptedBatch(None, alone, torch.zeros(support.n_tasks))
             inputs = dataclasses.replace(support, x=self.learner.inputs(self.module, support.x))
-            if not self.is_prior or use_prior is True:
+            # A heterogeneous learner foresees each row of a support from the others: that is a
+            # guard of its own.
+            own_guard = use_prior == "auto" and self.learner.heterogeneous
+            if not self.is_prior or use_prior is True or own_guard:
                 state = self.learner.adapt(self.module, inputs)
                 return AdaptedBatch(state, None, torch.ones(support.n_tasks))
             if use_prior == "auto":
@@ -286,6 +327,7 @@ class Adapted:
         own = self.own
         return {
             "prior": self.prior,
+            "table": _export_table(self.model) if self.model.is_opened else None,
             "device": str(self.model.device),
             "state": None if own.state is None else map_tensors(own.state, _to_numpy),
             "alone": None if own.alone is None else map_tensors(own.alone, _to_numpy),
@@ -299,6 +341,8 @@ class Adapted:
         except ValueError:
             device = torch.device("cpu")
         model = ready(pickled["prior"], device)
+        if pickled["table"] is not None:
+            model = _import_table(model, pickled["table"])
 
         def to_device(array: np.ndarray) -> Tensor:
             tensor = torch.from_numpy(array)
@@ -318,3 +362,21 @@ class Adapted:
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
+
+
+def _export_table(model: Model) -> dict[str, Any]:
+    """What a model was opened with, as plain data."""
+    return {
+        "kind": model.signature.kind,
+        "n_outputs": model.signature.n_outputs,
+        "encoder": export_encoder(model.encoder),
+        "scaler": None if model.scaler is None else model.scaler.to_dict(),
+    }
+
+
+def _import_table(model: Model, table: dict[str, Any]) -> Model:
+    """Open a model again with what `_export_table` gave."""
+    scaler = None if table["scaler"] is None else TargetScaler.from_dict(*table["scaler"])
+    return model.opened(
+        table["kind"], table["n_outputs"], import_encoder(*table["encoder"]), scaler
+    )

@@ -32,6 +32,8 @@ def novelty(model: Model, z: np.ndarray, target: np.ndarray) -> tuple[np.ndarray
     n_tasks = len(z)
     if not model.is_prior or not z.shape[1]:
         return np.zeros(n_tasks), [None] * n_tasks
+    if model.is_opened:  # it knows no columns to compare with
+        return np.ones(n_tasks), [None] * n_tasks
     columns = model.encoder.novelty(z)
     worst = columns.argmax(axis=1)
     far_x = columns[np.arange(n_tasks), worst]

@@ -243,15 +243,21 @@ class MetaRegressor(RegressorMixin, MetaEstimator):
             arrays=arrays,
         )
 
+    def _targets_of_tables(self, tasks: list[Task]) -> list[list[np.ndarray]]:
+        return [list(_columns(task.y).T) for task in tasks]
+
+    def _open(self, model: Any, encoder: Any, y: np.ndarray) -> Any:
+        y = _columns(y)
+        return model.opened("regression", y.shape[1], encoder, TargetScaler().fit([y]))
+
     def _encode_support(self, model: Any, y: np.ndarray, classes: Any) -> EncodedTargets:
         if classes is not None:
             raise ValueError("classes has no meaning for a regressor; leave it out.")
         y = _columns(y)
         n_targets = model.signature.n_outputs
         if y.shape[1] != n_targets:
-            raise ValueError(
-                f"y has {y.shape[1]} target(s), but the prior was meta-trained with {n_targets}."
-            )
+            where = "the first rows had" if model.is_opened else "the prior was meta-trained with"
+            raise ValueError(f"y has {y.shape[1]} target(s), but {where} {n_targets}.")
         attributes = {"_n_targets": n_targets}
         return EncodedTargets(model.scaler.transform(y), attributes=attributes)
 

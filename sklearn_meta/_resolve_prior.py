@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,33 @@ from sklearn_meta._prior import Prior
 
 PRIORS_KEPT = 16  # loaded files, so that a loop over `adapt` reads its prior once
 
+#: Names of the priors that come with the package, and the kinds of estimator that each is for.
+BUNDLED = {"tabular": ("classifier", "regressor")}
 
-def load_prior(prior: Any) -> Prior:
-    """Prior from a `Prior`, the path of a saved one, or a meta-trained estimator.
+
+@functools.cache
+def bundled_prior(estimator_type: str, name: str = "tabular") -> Prior:
+    """Prior that comes with the package.
+
+    Parameters
+    ----------
+    estimator_type : {"regressor", "classifier"}
+    name : str, default="tabular"
+        One of `BUNDLED`.
+    """
+    file = resources.files("sklearn_meta") / "priors" / f"{name}_{estimator_type}.safetensors"
+    with resources.as_file(file) as path:
+        return Prior.load(path)
+
+
+def load_prior(prior: Any, estimator_type: str) -> Prior:
+    """Prior from a `Prior`, a bundled name, the path of a saved one, or a meta-trained estimator.
+
+    Parameters
+    ----------
+    prior : Prior, str, path-like or meta-trained estimator
+    estimator_type : {"regressor", "classifier"}
+        Of which a bundled prior is taken.
 
     Raises
     ------
@@ -25,20 +50,22 @@ def load_prior(prior: Any) -> Prior:
     """
     if isinstance(prior, Prior):
         return prior
+    if isinstance(prior, str) and prior in BUNDLED:
+        return bundled_prior(estimator_type, prior)
     if isinstance(prior, (str, os.PathLike)):
         return _load_file(prior)
     if isinstance(prior, BaseEstimator) and hasattr(prior, "fit_tasks"):
         if hasattr(prior, "prior_"):
             return prior.prior_
         if prior.prior is not None:
-            return load_prior(prior.prior)
+            return load_prior(prior.prior, estimator_type)
         raise ValueError(
             f"prior is a {type(prior).__name__} that has no prior: it was not meta-trained. Call "
             "its fit_tasks first and pass meta.prior_."
         )
     raise TypeError(
-        f"prior is of type {type(prior).__name__}, expected a Prior, the path of a saved one, or "
-        "a meta-trained estimator."
+        f"prior is of type {type(prior).__name__}, expected a Prior, the path of a saved one, "
+        f"a meta-trained estimator, or one of the bundled {list(BUNDLED)}."
     )
 
 
@@ -54,6 +81,8 @@ def check_prior_serves(prior: Prior, estimator_type: str, owner: str) -> None:
 def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
     """Raise where a meta-parameter, which only meta-training uses, was set after it.
 
+    A bundled prior agrees with everything.
+
     Parameters
     ----------
     given : mapping of str to value
@@ -66,6 +95,8 @@ def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
         If one differs from that of the prior.
     """
     given = {name: value for name, value in given.items() if not _is_unset(value)}
+    if given and _is_bundled(prior):
+        return
     trained = prior.meta.get("meta_parameters", {}) if given else {}
     for name, value in given.items():
         if name not in trained or _agrees(name, value, trained[name]):
@@ -76,6 +107,11 @@ def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
             "or call fit_tasks to meta-train anew; to search over it, use "
             "sklearn_meta.model_selection.TaskEstimator."
         )
+
+
+def _is_bundled(prior: Prior) -> bool:
+    names = [name for name, types in BUNDLED.items() if prior.estimator_type in types]
+    return any(prior == bundled_prior(prior.estimator_type, name) for name in names)
 
 
 def described(value: Any) -> Any:

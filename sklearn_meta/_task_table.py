@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sklearn_meta._learn_prior import learn_prior
+from sklearn_meta._learning import new_table_encoder
 from sklearn_meta.tasks import Task
 from sklearn_meta.tasks._arrays import as_table, is_dataframe
 from sklearn_meta.tasks._table import group_codes, pop_column
@@ -120,8 +121,12 @@ def fit_table(estimator: MetaEstimator, X: Any, y: Any) -> dict[str, Any]:
     base = estimator._copy(prior)
     base.task_column = None
     classes = base._classes_of_table(y)
-    estimators = base._adapt_many(tasks, classes)
     model = base._model_of(prior)
+    if model.is_open:
+        # All tasks have the columns of one table: what they are is learned from all its rows.
+        encoder = new_table_encoder(base.preprocessor, prior).fit([table.X])
+        model = base._open(model, encoder, y)
+    estimators = base._adapt_many(tasks, classes, model)
     # Rows of a task that is not there are foretold without any support.
     nothing = np.zeros((0, model.signature.n_inputs), np.float32)
     fitted = base._fit_encoded(prior, model, nothing, y[:0], classes)

@@ -15,6 +15,8 @@ ROOMS = [
     ["_estimator"],
     ["_many", "_task_table"],
     ["_learn_prior", "_novelty", "_shared_classes"],
+    ["_learn_tables"],
+    ["_learning"],
     ["_model", "_checks", "_targets", "_resolve_prior"],
     ["_guard"],
     ["inspection"],

@@ -39,7 +39,7 @@ def _map(state: Any, function: Callable[[Any, int], Any], tuples: Callable[[tupl
             changes[field.name] = _map(value, function, tuples)
         elif isinstance(value, tuple):
             changes[field.name] = tuples(value)
-        elif value is not None:
+        elif _is_array(value):
             changes[field.name] = function(value, field.metadata.get("task_axis", 0))
     return dataclasses.replace(state, **changes)
 
@@ -49,6 +49,10 @@ def _map_each(value: Any, function: Callable[[Any], Any]) -> Any:
     if dataclasses.is_dataclass(value):
         return map_tensors(value, function)
     if isinstance(value, tuple):
-        return tuple(_map_each(item, function) for item in value)
-    is_array = isinstance(value, np.ndarray) or hasattr(value, "detach")
-    return function(value) if is_array else value
+        items = [_map_each(item, function) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return function(value) if _is_array(value) else value
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray) or hasattr(value, "detach")

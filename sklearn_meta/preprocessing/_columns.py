@@ -53,6 +53,19 @@ class Table:
         columns = tuple(self.column(at[name]) for name in names)
         return Table(names, self.n_rows, self.n_columns, columns=columns)
 
+    def take(self, rows: np.ndarray) -> Table:
+        """Return some of the rows."""
+        n_rows = len(rows)
+        if self.matrix is not None:
+            return Table(self.names, n_rows, self.n_columns, matrix=self.matrix[rows])
+        columns = tuple(
+            column._replace(codes=column.codes[rows])
+            if isinstance(column, Levels)
+            else column[rows]
+            for column in self.columns
+        )
+        return Table(self.names, n_rows, self.n_columns, columns=columns)
+
 
 def read_table(X: Any) -> Table:
     """Read one table.
@@ -60,7 +73,8 @@ def read_table(X: Any) -> Table:
     Parameters
     ----------
     X : DataFrame (pandas or polars), ndarray or nested list of shape (n_rows, n_columns)
-        Numbers, booleans, strings and categories; None, NaN and NA are missing.
+        Numbers, booleans, strings and categories; None, NaN and NA are missing. A `Table` is
+        returned as it is.
 
     Returns
     -------
@@ -73,6 +87,8 @@ def read_table(X: Any) -> Table:
     TypeError
         If X is sparse, lazy, or holds values that are neither numbers nor strings.
     """
+    if isinstance(X, Table):
+        return X
     if issparse(X):
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use X.toarray()."

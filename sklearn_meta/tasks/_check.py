@@ -22,6 +22,7 @@ def check_tasks(
     min_tasks: int = 2,
     y_numeric: bool = False,
     same_columns: bool = False,
+    same_form: bool = True,
 ) -> list[Task]:
     """Check tasks in whatever form they came and return them as a list of `Task`.
 
@@ -38,6 +39,9 @@ def check_tasks(
     same_columns : bool, default=False
         Whether every task must have the same columns: the same names in any order for DataFrames,
         the same number for arrays.
+    same_form : bool, default=True
+        Whether ``X`` must be a DataFrame in every task or in none, and every task must have the
+        same number of targets.
 
     Returns
     -------
@@ -69,9 +73,18 @@ def check_tasks(
             f"{argument} holds {len(checked)} task{'' if len(checked) == 1 else 's'}, "
             f"expected at least {min_tasks}. {_SPLIT_HINT}"
         )
-    if checked:
-        _check_alike(checked, argument, same_columns)
+    if checked and same_form:
+        check_alike(checked, argument, same_columns)
     return checked
+
+
+def have_same_columns(tasks: list[Task]) -> bool:
+    """Tell whether checked tasks have the same columns, in any order where these have names."""
+    return len({_columns_of(task.X) for task in tasks}) == 1
+
+
+def _columns_of(X: Any) -> frozenset | int:
+    return frozenset(X.columns) if is_dataframe(X) else X.shape[1]
 
 
 def _named_items(tasks: Any, argument: str) -> Iterator[tuple[str, Any]]:
@@ -138,8 +151,21 @@ def _check_item(item: Any, name: str, where: str, y_numeric: bool) -> Task:
     return Task(X, y, operator, name)
 
 
-def _check_alike(tasks: list[Task], argument: str, same_columns: bool) -> None:
-    """Raise where two tasks cannot belong to one family."""
+def check_alike(tasks: list[Task], argument: str, same_columns: bool) -> None:
+    """Raise where two tasks cannot belong to one family.
+
+    Parameters
+    ----------
+    tasks : list of Task
+        Checked one by one.
+    argument, same_columns
+        As in `check_tasks`.
+
+    Raises
+    ------
+    ValueError
+        If two tasks are of another form, or have other columns; the message names them.
+    """
     first = tasks[0]
     framed = is_dataframe(first.X)
     columns = frozenset(first.X.columns) if framed else frozenset()

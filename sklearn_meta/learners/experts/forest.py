@@ -27,7 +27,7 @@ class ForestState:
     """Fitted forests, one a task of the batch."""
 
     forests: tuple[Any, ...]
-    order: tuple[np.ndarray, ...]  # of the columns
+    order: tuple[Tensor, ...]  # of the columns
     n_classes: int
     noise: Tensor | None  # (B, 1)
 
@@ -68,7 +68,7 @@ class Forest(Expert):
             seen = np.empty_like(order)
             seen[order] = np.arange(len(order))
             forests.append(forest)
-            orders.append(columns)
+            orders.append(torch.from_numpy(columns))
             left_out.append(
                 _all_classes(forest, _out_of_bag(forest), table.targets.shape[-1])[seen]
             )
@@ -84,7 +84,7 @@ class Forest(Expert):
     def predict(self, state: ForestState, values: Tensor, kept: Tensor) -> Tensor:
         found = []
         for forest, order, rows in zip(state.forests, state.order, values, strict=True):
-            rows = rows.chunk(2, -1)[0].cpu().numpy()[:, order]
+            rows = rows.chunk(2, -1)[0][:, order].cpu().numpy()
             predict = forest.predict if state.noise is not None else forest.predict_proba
             found.append(_all_classes(forest, predict(rows), state.n_classes))
         foreseen = torch.from_numpy(np.stack(found)).to(values)

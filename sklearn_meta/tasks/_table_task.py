@@ -1,0 +1,70 @@
+"""One table of meta-training whose columns and units are its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.base import clone
+
+from sklearn_meta.preprocessing._columns import Table
+from sklearn_meta.preprocessing._encoder import TableEncoder
+from sklearn_meta.preprocessing._target import TargetScaler
+
+
+@dataclass(frozen=True, eq=False)
+class TableTask:
+    """A table with one target.
+
+    Whatever is learned of its columns and units is learned from the support of an episode, as it
+    is when an estimator is adapted to a support.
+
+    Attributes
+    ----------
+    name : str
+    X : Table
+        As read; `Table.take` returns some of its rows.
+    y : ndarray of shape (n_rows,)
+        Codes 0, 1, ... of classes (int64), or numbers in the task's own units (float64).
+    encoder : TableEncoder
+        Not fitted; each episode fits a copy.
+    """
+
+    name: str
+    X: Table
+    y: np.ndarray
+    encoder: TableEncoder
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.y)
+
+    def encode(
+        self, support: np.ndarray, query: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, TableEncoder]:
+        """Encode two sets of rows by what the first says of the columns.
+
+        Parameters
+        ----------
+        support : int ndarray of shape (n,), n >= 1
+            Positions of rows.
+        query : int ndarray of shape (m,), m >= 1
+
+        Returns
+        -------
+        support : ndarray of shape (n, d), float32
+        query : ndarray of shape (m, d), float32
+        encoder : TableEncoder
+            Fitted on the support; it knows what the d columns are called.
+        """
+        seen = self.X.take(support)
+        encoder = clone(self.encoder).fit([seen])
+        return encoder.transform(seen), encoder.transform(self.X.take(query)), encoder
+
+    def targets(self, support: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Targets (n,) and (m,) of two sets of rows; numbers are scaled by the first."""
+        if self.y.dtype.kind != "f":
+            return self.y[support], self.y[query]
+        scaler = TargetScaler().fit([self.y[support]])
+        return scaler.transform(self.y[support]), scaler.transform(self.y[query])
