@@ -13,6 +13,8 @@ from sklearn_meta.preprocessing._column_names import EncodedColumn
 
 #: Tables that the prior of a name counts for: the mean over all columns of numbers.
 PRIOR_TABLES = 2.0
+#: Of a wider table unknown names are not expected to tell anything.
+MAX_COLUMNS = 512
 #: Relative to the variance of a column; regularises the slopes.
 RIDGE = 1.0
 _ARRAYS = ("names", "n_columns", "columns", "log_sd", "has_log_sd", "products", "facts", "known")
@@ -73,9 +75,22 @@ class ColumnPrior:
         return replace(self, tables=self.tables[:t] + self.tables[t + 1 :])
 
     def expect(self, columns: Sequence[EncodedColumn]) -> Expected:
-        """What is to be expected of a table with these columns."""
-        d = len(columns)
+        """What is to be expected of a table with these columns.
+
+        Of a table with very many, only names that are known are looked at.
+        """
         at = np.array([self._index.get(key, -1) for key in keys_of(columns)], dtype=np.int64)
+        number = np.array([column.kind == "number" for column in columns], dtype=np.float64)
+        if len(at) > MAX_COLUMNS:
+            expected = self._expect(at[at >= 0], number[at >= 0])
+            wide = np.zeros((3, len(at)))
+            wide[:, at >= 0] = expected.slopes, expected.log_sd, expected.n_tables
+            return replace(expected, slopes=wide[0], log_sd=wide[1], n_tables=wide[2])
+        return self._expect(at, number)
+
+    def _expect(self, at: np.ndarray, number: np.ndarray) -> Expected:
+        """`expect` of columns by their positions among the names, -1 for none."""
+        d = len(at)
         position = np.full(len(self.names), -1)
         position[at[at >= 0]] = np.flatnonzero(at >= 0)
         total, count = np.zeros((2, d + 1, d + 1))
@@ -91,7 +106,6 @@ class ColumnPrior:
             count[block] += table.facts[0]
             log_sd[here] += table.log_sd[shared]
             n_tables[here] += table.has_log_sd[shared]
-        number = np.array([column.kind == "number" for column in columns], dtype=float)
         prior = np.zeros_like(total)
         prior[1:, 1:] = self._shrunken(2) * np.outer(number, number)
         prior[0, 1:] = prior[1:, 0] = self._shrunken(1) * number
@@ -146,6 +160,7 @@ class ColumnPrior:
         at = arrays["columns"]
         if (
             any(len(name) < 2 for name in names)
+            or (n_columns < 0).any()
             or any(arrays[name].size != size for name, size in sizes.items())
             or (at.size and not 0 <= at.min() <= at.max() < len(names))
         ):

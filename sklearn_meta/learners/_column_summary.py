@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -101,4 +102,5 @@ def summarise(
 def keys_of(columns: Sequence[EncodedColumn]) -> list[tuple[str, str] | None]:
     """Kind and name; None where there is no name, or two columns share it."""
     keys = [(column.kind, column.name) for column in columns]
-    return [key if key[1] is not None and keys.count(key) == 1 else None for key in keys]
+    times = Counter(keys)
+    return [key if key[1] is not None and times[key] == 1 else None for key in keys]
