@@ -12,6 +12,7 @@ from sklearn_meta.networks import linear
 
 N_FACTS = 7
 HIDDEN = 16
+ANCHOR = 0.1  # pull of the weights at the start, in nats
 LOWEST_SCORE = -8.0  # of a row: one outlier must not decide
 
 
@@ -68,8 +69,20 @@ class Gate(nn.Module):
         logits = self.bias + bias + trust[..., self.expert] * behind
         return logits.log_softmax(-1)
 
-    def anchor(self) -> Tensor:
-        return sum(p.square().sum() for p in self.parameters())
+    def start_here(self) -> None:
+        """Let meta-training start, and be anchored, at the weights of now."""
+        for i, parameter in enumerate(self.parameters()):
+            self.register_buffer(f"start_{i}", parameter.detach().clone(), persistent=False)
+
+    @property
+    def start(self) -> list[Tensor]:
+        """Weights at the start, in the order of the parameters."""
+        return [getattr(self, f"start_{i}") for i, _ in enumerate(self.parameters())]
+
+    def distance(self) -> Tensor:
+        """Half the squared distance from the weights at the start, times `ANCHOR`."""
+        pairs = zip(self.parameters(), self.start, strict=True)
+        return ANCHOR / 2 * sum((p - start).square().sum() for p, start in pairs)
 
 
 def facts_of(n_rows: int, n_columns: int, shares: Tensor | None, skill: Tensor) -> Tensor:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from sklearn_meta.learners._base import IMPOSSIBLE, Signature
 from sklearn_meta.learners._gate import Gate
+from sklearn_meta.learners._gate_episodes import unpack
 from sklearn_meta.learners._mixture import Mixture, Panel
+from sklearn_meta.tasks._episodes import TaskBatch
+
+WEIGHT_OF_ERRORS = 0.5  # of squared errors, in variances of the support, beside the log score
+LARGEST_SQUARE = 9.0  # farther errors teach the gate no more
+FEWEST_TO_TELL = 4  # tables held out
+STEPS = (0.25, 0.5, 1.0)
 
 
 class InContextModule(nn.Module):
@@ -62,6 +71,51 @@ class InContextModule(nn.Module):
         forecast, log_weight = mixture.forecast(x)
         log_p = (forecast + log_weight[..., None, None]).logsumexp(1)
         return log_p.transpose(0, 1) if labels else log_p[0]
+
+    def gate_loss(self, rows: Tensor) -> Tensor:
+        """Loss (...) of the gate on episodes (..., width), see `gate_episodes`.
+
+        Minus the log score of the mixture on the query and, for numbers, its squared error too:
+        a log score alone cares little for the mean where it is unsure.
+        """
+        facts, scores, log_scores, errors = unpack(rows, self.gate)
+        log_weight = self.gate(scores, facts)
+        loss = -(log_weight[..., None] + log_scores).logsumexp(-2).mean(-1)
+        if self.kind == "regression":
+            error = (log_weight.exp()[..., None] * errors).sum(-2).square()
+            loss = loss + WEIGHT_OF_ERRORS * error.clamp_max(LARGEST_SQUARE).mean(-1)
+        return loss
+
+    def accept(self, held_out: Sequence[TaskBatch]) -> None:
+        """Go back towards the weights at the start, as far as tables held out are better for.
+
+        The step is taken that they are best for, if that is by more than chance; with too few of
+        them to tell none is.
+        """
+        with torch.no_grad():
+            learned = [p.clone() for p in self.gate.parameters()]
+            rows = [(batch.query.x, batch.query.mask) for batch in held_out]
+
+            def losses(step: float) -> Tensor:
+                """Loss (T,) of each table."""
+                self._step(learned, step)
+                parts = [(self.gate_loss(x) * m).sum(-1) / m.sum(-1) for x, m in rows]
+                return torch.cat(parts)
+
+            best = 0.0
+            if sum(len(x) for x, _ in rows) >= FEWEST_TO_TELL:
+                before, least = losses(0.0), 0.0
+                for step in STEPS:
+                    gain = before - losses(step)
+                    sure = float(gain.mean() - gain.std() / len(gain) ** 0.5)
+                    if sure > least:
+                        best, least = step, sure
+            self._step(learned, best)
+
+    def _step(self, learned: list[Tensor], step: float) -> None:
+        pairs = zip(self.gate.parameters(), self.gate.start, learned, strict=True)
+        for parameter, start, end in pairs:
+            parameter.copy_(start + step * (end - start))
 
 
 def padded(parts: list[Tensor], width: int, value: float) -> Tensor:

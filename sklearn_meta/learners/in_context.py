@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +12,12 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, MixtureSameFamily, Normal
 
 from sklearn_meta.learners._base import IMPOSSIBLE, Learner, Signature
+from sklearn_meta.learners._gate_episodes import MOST_EPISODES, gate_episodes
 from sklearn_meta.learners._in_context_module import InContextModule, impossible_beyond, padded
 from sklearn_meta.learners._mixture import Mixture
-from sklearn_meta.tasks._episodes import Rows
+from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._episodes import Rows, TaskBatch
+from sklearn_meta.tasks._table_task import TableTask
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,6 +59,17 @@ class InContext(Learner):
     takes_networks = False
     heterogeneous = True
 
+    def defaults(self, signature: Signature) -> dict[str, Any]:
+        return {
+            "shots": (0, 0),  # an episode is one row, which no other row is adapted on
+            "n_query": MOST_EPISODES,
+            "batch_size": 8,
+            "max_iter": 1000,
+            "learning_rate_init": 1e-3,
+            "alpha": 0.0,  # weights are drawn to those at the start instead
+            "validation_fraction": 0.25,
+        }
+
     def build(
         self,
         signature: Signature,
@@ -61,6 +77,20 @@ class InContext(Learner):
         generator: torch.Generator,
     ) -> nn.Module:
         return InContextModule(signature, generator)
+
+    def episodes(
+        self,
+        module: nn.Module,
+        tables: Sequence[TableTask],
+        rng: np.random.Generator,
+        max_time: float,
+    ) -> TaskStore:
+        """Draw the episodes that the gate is trained on; see `gate_episodes`."""
+        return gate_episodes(module, tables, rng, max_time)
+
+    def on_episodes(self) -> InContext:
+        """Return this learner as meta-training takes it: its rows are those of `episodes`."""
+        return _OnEpisodes()
 
     def adapt(self, module: nn.Module, support: Rows) -> InContextState:
         mixtures, evidence = [], []
@@ -117,3 +147,18 @@ def _embedding(mixture: Mixture | None, x: Tensor) -> Tensor:
     if mixture is None:
         return torch.cat([x, torch.zeros_like(x)], -1)
     return mixture.embedding(x.double()).to(x.dtype)
+
+
+class _OnEpisodes(InContext):
+    """Trains the gate on what the experts, which learn nothing, foresaw beforehand."""
+
+    def loss(self, module: nn.Module, episodes: TaskBatch) -> Tensor:
+        per_episode = module.gate_loss(episodes.query.x)
+        mask = episodes.query.mask
+        loss = (per_episode * mask).sum() / mask.sum().clamp_min(1)
+        return loss + module.gate.distance() if module.training else loss
+
+    def finish(self, module: nn.Module, held_out: Sequence[TaskBatch]) -> nn.Module:
+        """Keep as much of what was learned as tables that were held out are better for."""
+        module.accept(held_out)
+        return module

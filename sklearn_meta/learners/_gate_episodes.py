@@ -1,0 +1,118 @@
+"""Episodes of tables as a gate is trained on them: what the experts foresaw, once and for all."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners._gate import N_FACTS, Gate
+from sklearn_meta.learners._mixture import Mixture, Panel
+from sklearn_meta.learners.experts import log_score
+from sklearn_meta.tasks import TaskStore
+from sklearn_meta.tasks._table_task import TableTask
+
+N_QUERY = 16
+FEWEST_SHOTS, MOST_SHOTS = 3, 400
+LARGEST_SHARE = 0.75  # of a table's rows that are support
+FEWEST_EPISODES, MOST_EPISODES, ALL_EPISODES = 4, 40, 1200
+SHARE_OF_TIME = 0.5  # of what meta-training may take
+LOWEST_LOG_SCORE = -30.0
+LARGEST_ERROR = 20.0
+
+
+def gate_episodes(
+    module: Any, tables: Sequence[TableTask], rng: np.random.Generator, max_time: float
+) -> TaskStore:
+    """Let the experts foresee query rows of random episodes of every table.
+
+    Parameters
+    ----------
+    module : InContextModule
+    tables : sequence of TableTask
+    rng : numpy.random.Generator
+    max_time : float
+        Seconds that meta-training may take. At least one episode of every table is drawn.
+
+    Returns
+    -------
+    TaskStore
+        A row is an episode, as `unpack` reads it. Tables without an episode, whose rows are all of
+        one class or value, are left out.
+
+    Raises
+    ------
+    ValueError
+        If there is no episode at all.
+    """
+    started, n_tables = time.perf_counter(), len(tables)
+    n_episodes = min(max(ALL_EPISODES // n_tables, FEWEST_EPISODES), MOST_EPISODES)
+    found: dict[int, list[np.ndarray]] = {t: [] for t in range(n_tables)}
+    for round_ in range(n_episodes):
+        for t, table in enumerate(tables):
+            row = _episode(module, table, rng)
+            if row is not None:
+                found[t].append(row)
+        if round_ and time.perf_counter() - started > SHARE_OF_TIME * max_time:
+            break
+    found = {t: rows for t, rows in found.items() if rows}
+    if not found:
+        raise ValueError(
+            "tasks: no task has rows of two classes, or of two values, to adapt on and to be "
+            "judged on; expected such tasks."
+        )
+    x = np.concatenate([np.stack(rows) for rows in found.values()])
+    offsets = np.cumsum([0, *map(len, found.values())])
+    nothing = np.zeros((len(x), 1), np.float32)
+    return TaskStore(x, nothing, offsets, [tables[t].name for t in found])
+
+
+def unpack(rows: Tensor, gate: Gate) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Facts (..., F), scores (..., V), log scores and errors (..., V, Q) of episodes."""
+    v = gate.n_variants
+    facts, scores, rest = rows.split([N_FACTS, v, rows.shape[-1] - N_FACTS - v], -1)
+    log_scores, errors = rest.unflatten(-1, (2, v, N_QUERY)).unbind(-3)
+    return facts, scores, log_scores, errors
+
+
+def _episode(module: Any, table: TableTask, rng: np.random.Generator) -> np.ndarray | None:
+    """One row of `gate_episodes`; None where the support has but one class or value."""
+    most = min(MOST_SHOTS, math.floor(LARGEST_SHARE * table.n_rows), table.n_rows - 1)
+    low = min(FEWEST_SHOTS, most)
+    n_rows = int(np.exp(rng.uniform(math.log(low), math.log(most + 1))))
+    order = rng.permutation(table.n_rows)
+    support, query = order[:n_rows], order[n_rows:]
+    ways = 0
+    if table.y.dtype.kind != "f":
+        classes = np.unique(table.y[support])
+        ways = len(classes)
+        query = query[np.isin(table.y[query], classes)]
+    values = np.unique(table.y[support])
+    if len(values) < 2 or not len(query):
+        return None
+    query = query[:N_QUERY] if len(query) >= N_QUERY else rng.choice(query, N_QUERY)
+    x, x_query, _ = table.encode(support, query)
+    y, y_query = (torch.from_numpy(part) for part in table.targets(support, query))
+    if ways:
+        lookup = torch.from_numpy(classes)
+        y, y_query = torch.searchsorted(lookup, y), torch.searchsorted(lookup, y_query)
+    with torch.no_grad():
+        n_classes = ways or None
+        panel = Panel.of(torch.from_numpy(x)[None].double(), y[None], n_classes)
+        forecast, _ = Mixture.of_all(panel).forecast(torch.from_numpy(x_query)[None].double())
+        log_scores = log_score(forecast, y_query[None])[0].clamp_min(LOWEST_LOG_SCORE)
+        errors = torch.zeros_like(log_scores)
+        if not ways:
+            errors = (forecast[0, ..., 0] - y_query).clamp(-LARGEST_ERROR, LARGEST_ERROR)
+    serves = panel.left_out[0, :, 0].isfinite()
+    full = log_scores.new_full((2, len(serves), N_QUERY), LOWEST_LOG_SCORE)
+    full[1] = 0.0
+    full[:, serves] = torch.stack([log_scores, errors])
+    # A store holds finite numbers; so low a score is as good as none.
+    scores = panel.left_out[0].sum(-1).clamp_min(-1e6)
+    return torch.cat([panel.facts[0], scores, full.flatten()]).float().numpy()
