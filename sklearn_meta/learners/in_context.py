@@ -78,6 +78,11 @@ class InContext(Learner):
     ) -> nn.Module:
         return InContextModule(signature, generator)
 
+    def restore(self, signature: Signature, weights: dict[str, np.ndarray]) -> nn.Module:
+        module = super().restore(signature, weights)
+        module.gate.start_here()
+        return module
+
     def episodes(
         self,
         module: nn.Module,
