@@ -12,7 +12,6 @@ from sklearn_meta.networks import linear
 
 N_FACTS = 7
 HIDDEN = 16
-ANCHOR = 0.1  # pull of the weights at the start, in nats
 LOWEST_SCORE = -8.0  # of a row: one outlier must not decide
 
 
@@ -80,9 +79,9 @@ class Gate(nn.Module):
         return [getattr(self, f"start_{i}") for i, _ in enumerate(self.parameters())]
 
     def distance(self) -> Tensor:
-        """Half the squared distance from the weights at the start, times `ANCHOR`."""
+        """Squared distance from the weights at the start."""
         pairs = zip(self.parameters(), self.start, strict=True)
-        return ANCHOR / 2 * sum((p - start).square().sum() for p, start in pairs)
+        return sum((p - start).square().sum() for p, start in pairs)
 
 
 def facts_of(n_rows: int, n_columns: int, shares: Tensor | None, skill: Tensor) -> Tensor:

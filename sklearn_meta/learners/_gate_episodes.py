@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,17 +26,21 @@ LARGEST_ERROR = 20.0
 
 
 def gate_episodes(
-    module: Any, tables: Sequence[TableTask], rng: np.random.Generator, max_time: float
+    tables: Sequence[TableTask],
+    rng: np.random.Generator,
+    max_time: float = math.inf,
+    n_episodes: int | None = None,
 ) -> TaskStore:
     """Let the experts foresee query rows of random episodes of every table.
 
     Parameters
     ----------
-    module : InContextModule
     tables : sequence of TableTask
     rng : numpy.random.Generator
-    max_time : float
-        Seconds that meta-training may take. At least one episode of every table is drawn.
+    max_time : float, default=inf
+        Seconds that meta-training may take. At least two episodes of every table are drawn.
+    n_episodes : int, optional
+        Episodes of a table; by default the more the fewer tables there are.
 
     Returns
     -------
@@ -51,11 +54,12 @@ def gate_episodes(
         If there is no episode at all.
     """
     started, n_tables = time.perf_counter(), len(tables)
-    n_episodes = min(max(ALL_EPISODES // n_tables, FEWEST_EPISODES), MOST_EPISODES)
+    if n_episodes is None:
+        n_episodes = min(max(ALL_EPISODES // n_tables, FEWEST_EPISODES), MOST_EPISODES)
     found: dict[int, list[np.ndarray]] = {t: [] for t in range(n_tables)}
     for round_ in range(n_episodes):
         for t, table in enumerate(tables):
-            row = _episode(module, table, rng)
+            row = _episode(table, rng)
             if row is not None:
                 found[t].append(row)
         if round_ and time.perf_counter() - started > SHARE_OF_TIME * max_time:
@@ -80,7 +84,7 @@ def unpack(rows: Tensor, gate: Gate) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return facts, scores, log_scores, errors
 
 
-def _episode(module: Any, table: TableTask, rng: np.random.Generator) -> np.ndarray | None:
+def _episode(table: TableTask, rng: np.random.Generator) -> np.ndarray | None:
     """One row of `gate_episodes`; None where the support has but one class or value."""
     most = min(MOST_SHOTS, math.floor(LARGEST_SHARE * table.n_rows), table.n_rows - 1)
     low = min(FEWEST_SHOTS, most)

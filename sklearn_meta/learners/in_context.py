@@ -49,6 +49,12 @@ class InContext(Learner):
     other rows, across tables whose columns, classes and units differ. Predictions do not depend on
     the order of rows, columns and labels.
 
+    Parameters
+    ----------
+    anchor : float, default=0.1
+        How strongly meta-training draws the gate to the weights that it starts with, those of the
+        bundled prior: half of it times the squared distance is added to the loss.
+
     References
     ----------
     D. H. Wolpert (1992). Stacked generalization.
@@ -58,6 +64,9 @@ class InContext(Learner):
 
     takes_networks = False
     heterogeneous = True
+
+    def __init__(self, anchor: float = 0.1):
+        self.anchor = anchor
 
     def defaults(self, signature: Signature) -> dict[str, Any]:
         return {
@@ -91,11 +100,11 @@ class InContext(Learner):
         max_time: float,
     ) -> TaskStore:
         """Draw the episodes that the gate is trained on; see `gate_episodes`."""
-        return gate_episodes(module, tables, rng, max_time)
+        return gate_episodes(tables, rng, max_time)
 
     def on_episodes(self) -> InContext:
         """Return this learner as meta-training takes it: its rows are those of `episodes`."""
-        return _OnEpisodes()
+        return _OnEpisodes(self.anchor)
 
     def adapt(self, module: nn.Module, support: Rows) -> InContextState:
         mixtures, evidence = [], []
@@ -161,7 +170,7 @@ class _OnEpisodes(InContext):
         per_episode = module.gate_loss(episodes.query.x)
         mask = episodes.query.mask
         loss = (per_episode * mask).sum() / mask.sum().clamp_min(1)
-        return loss + module.gate.distance() if module.training else loss
+        return loss + self.anchor / 2 * module.gate.distance() if module.training else loss
 
     def finish(self, module: nn.Module, held_out: Sequence[TaskBatch]) -> nn.Module:
         """Keep as much of what was learned as tables that were held out are better for."""
