@@ -55,8 +55,10 @@ def prior_of(estimator, learner, width):
     rng = np.random.default_rng(0)
     tasks = [(rng.normal(size=(12, width)), np.arange(12) % 3) for _ in range(4)]
     own = {"shared_classes": False} if estimator is MetaClassifier else {}
+    if not get_learner(learner).heterogeneous:  # which has no network
+        own["network"] = (8, 4)
     # A check sets `alpha` to 0.01.
-    meta = estimator(learner=learner, max_iter=1, alpha=0.01, network=(8, 4), random_state=0, **own)
+    meta = estimator(learner=learner, max_iter=1, alpha=0.01, random_state=0, **own)
     return meta.fit_tasks(tasks).prior_
 
 

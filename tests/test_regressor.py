@@ -103,7 +103,7 @@ class TestContract:
         y = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=80)
         model = MetaRegressor().fit(X[:60], y[:60])
         assert model.score(X[60:], y[60:]) > 0.9
-        assert model.prior_weight_ == 0.0
+        assert model.prior_weight_ == 1.0  # of the bundled prior
 
     def test_named_learner_without_a_prior_is_trained_on_this_data(self, regression_family):
         model = MetaRegressor(learner="bayesian_linear", max_iter=20, random_state=0)

@@ -226,7 +226,10 @@ class Learner(BaseEstimator):
         In ``module.eval()`` mode it is the loss by which held-out tasks are judged.
         """
         state = self.adapt(module, episodes.support)
-        log_prob = self.predict(module, state, episodes.query.x).log_prob(episodes.query.y)
+        y = episodes.query.y
+        if y.ndim > 2:  # labels are numbers where one is a distribution of its own
+            y = y.to(episodes.query.x.dtype)
+        log_prob = self.predict(module, state, episodes.query.x).log_prob(y)
         if log_prob.ndim > 2:  # several targets or labels
             log_prob = log_prob.mean(-1)
         mask = episodes.query.mask
