@@ -19,7 +19,7 @@ TAILS = 3.0
 #: Rows that the standard deviation of a known column counts for.
 PRIOR_ROWS = 3.0
 #: Rows that the prior variance of the errors counts for.
-PRIOR_ERRORS = 3.0
+PRIOR_ERRORS = 20.0
 #: Of more rows, so many are conditioned on.
 MAX_ROWS = 512
 CLIP = 4.0  # standard deviations
