@@ -10,7 +10,6 @@ from sklearn_meta._learning import (
     TRAINING_PARAMETERS,
     assemble,
     checked_tasks,
-    is_of_tables,
     meta_of,
     new_table_encoder,
     train,
@@ -19,6 +18,7 @@ from sklearn_meta._learning import (
 from sklearn_meta._prior import Prior
 from sklearn_meta._resolve_prior import bundled_prior
 from sklearn_meta._training_config import TrainingConfig, resolve
+from sklearn_meta.preprocessing import ImageEncoder
 from sklearn_meta.preprocessing._columns import read_table
 from sklearn_meta.tasks import Task, TaskStore
 from sklearn_meta.tasks._random import generator_of
@@ -94,13 +94,21 @@ def learn_prior_of_tables(
 
 def _refuse_parameters(estimator: MetaEstimator, learner: Any) -> None:
     """Raise where a parameter is set that means nothing to a heterogeneous learner."""
-    if is_of_tables(estimator) and isinstance(estimator.shots, str):
-        return
-    raise ValueError(
-        f"learner {type(learner).__name__} learns from tables of any columns and sizes, by models "
-        "of its own: network, image_shape, an ImageEncoder and shots mean nothing to it. Leave "
-        "them out, or choose another learner."
-    )
+    shared = getattr(estimator, "shared_classes", False)
+    is_set = {
+        "network": not isinstance(estimator.network, str),
+        "image_shape": estimator.image_shape is not None,
+        "preprocessor=ImageEncoder": isinstance(estimator.preprocessor, ImageEncoder),
+        "shots": not isinstance(estimator.shots, str),
+        "shared_classes": isinstance(shared, (bool, np.bool_)) and bool(shared),
+    }
+    names = [name for name, given in is_set.items() if given]
+    if names:
+        raise ValueError(
+            f"learner {type(learner).__name__} learns from tables of any columns, classes and "
+            f"sizes by models of its own: {' and '.join(names)} mean nothing to it. Leave them "
+            "out, or choose another learner."
+        )
 
 
 def _tables(estimator: MetaEstimator, tasks: list[Task], argument: str) -> list[TableTask]:

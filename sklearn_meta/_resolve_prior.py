@@ -58,7 +58,7 @@ def load_prior(prior: Any, estimator_type: str) -> Prior:
         if hasattr(prior, "prior_"):
             return prior.prior_
         if prior.prior is not None:
-            return load_prior(prior.prior, estimator_type)
+            return load_prior(prior.prior, prior._estimator_type_of_prior)
         raise ValueError(
             f"prior is a {type(prior).__name__} that has no prior: it was not meta-trained. Call "
             "its fit_tasks first and pass meta.prior_."

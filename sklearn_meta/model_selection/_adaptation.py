@@ -83,7 +83,7 @@ def score_adapted(
     Labels of the task that the support lacks are passed as ``adapt(..., classes=)`` to classifiers
     that take it: which labels a task has counts as known.
     """
-    tasks = check_tasks(tasks, min_tasks=1, y_numeric=is_regressor(estimator))
+    tasks = check_tasks(tasks, min_tasks=1, y_numeric=is_regressor(estimator), same_form=False)
     plan = _plan(estimator, shots, n_query, n_episodes, scoring, random_state)
     outcomes = [score_task(estimator, task, plan, scoring) for task in tasks]
     return _result(estimator, outcomes, plan, scoring)
@@ -137,7 +137,7 @@ def cross_val_adapt(
     >>> cross_val_adapt(Ridge(), tasks, shots=(1, 3), random_state=0).n_tasks.tolist()
     [10, 10]
     """
-    tasks = check_tasks(tasks, y_numeric=is_regressor(estimator))
+    tasks = check_tasks(tasks, y_numeric=is_regressor(estimator), same_form=False)
     plan = _plan(estimator, shots, n_query, n_episodes, scoring, random_state)
     folds = _folds(tasks, cv, plan.seed)
     parts = Parallel(n_jobs=n_jobs)(

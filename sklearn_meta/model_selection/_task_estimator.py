@@ -154,7 +154,9 @@ class TaskEstimator(MetaEstimatorMixin, BaseEstimator):
             If every task has a single row.
         """
         check_is_fitted(self)
-        tasks = check_tasks(tasks, min_tasks=1, y_numeric=is_regressor(self.estimator_))
+        tasks = check_tasks(
+            tasks, min_tasks=1, y_numeric=is_regressor(self.estimator_), same_form=False
+        )
         plan = self._plan(seed_of(self.random_state))
         outcomes = [score_task(self.estimator_, task, plan, self.scoring) for task in tasks]
         if not any(outcome.n_query for outcome in outcomes):

@@ -22,6 +22,7 @@ N_FOLDS_OF_MANY = 5
 MAX_LANDMARKS = 128
 #: Rows that the noise is estimated with beforehand, at the variance of the target.
 PRIOR_ROWS = 0.5
+SMALLEST_SQUARE = 1e-12
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -71,7 +72,9 @@ class Table:
         size = values.square().sum(-1)
         if n_classes is None:
             codes, targets = None, y[..., None]
-            rank = y.argsort(1).argsort(1)
+            by_size = size.argsort(1)  # which orders rows of one target
+            rank = y.gather(1, by_size).argsort(dim=1, stable=True).argsort(1)
+            rank = rank.gather(1, by_size.argsort(1))
         else:
             codes = y
             hot = one_hot(y, n_classes)
@@ -100,6 +103,27 @@ class Table:
         if self.landmarks is None:
             return values
         return values.take_along_dim(self.landmarks[..., None], 1)
+
+
+def noise_of(errors: Tensor, targets: Tensor) -> Tensor:
+    """Variance of the noise, estimated from errors of rows left out and from prior rows.
+
+    Targets that are all the same say nothing of their scale: it is then 1, as scaled targets have.
+
+    Parameters
+    ----------
+    errors : Tensor of shape (B, ..., n)
+        Squared.
+    targets : Tensor of shape (B, n, 1)
+
+    Returns
+    -------
+    Tensor of shape (B, ...)
+    """
+    square = targets.square().mean((1, 2))
+    square = torch.where(square > SMALLEST_SQUARE, square, 1.0)
+    start = (PRIOR_ROWS * square).view(-1, *(1,) * (errors.ndim - 2))
+    return (errors.sum(-1) + start) / (errors.shape[-1] + PRIOR_ROWS)
 
 
 def left_out_share(codes: Tensor, n_classes: int) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from sklearn_meta.learners.experts._expert import PRIOR_ROWS, Expert, Table
+from sklearn_meta.learners.experts._expert import Expert, Table, noise_of
 
 #: Rows of each class, or at the prior mean of a number, that there are beforehand.
 PSEUDO_ROWS = (0.1, 1.0)
@@ -40,9 +40,7 @@ class BaseRate(Expert):
         y = table.targets[..., 0][:, None]
         total = y.sum(-1, keepdim=True)
         means = (total - y) / (n - 1 + pseudo[..., 0]), total / (n + pseudo[..., 0])
-        start = PRIOR_ROWS * y.square().mean(-1, keepdim=True)
-        errors = (y - means[0]).square().sum(-1, keepdim=True)
-        log_variance = ((errors + start) / (n + PRIOR_ROWS)).log()
+        log_variance = noise_of((y - means[0]).square(), table.targets)[..., None].log()
         left_out, overall = (torch.stack([m, log_variance.expand_as(m)], -1) for m in means)
         return left_out, BaseState(overall)
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from torch import Tensor
 
-from sklearn_meta.learners.experts._expert import PRIOR_ROWS, Expert, Table
+from sklearn_meta.learners.experts._expert import Expert, Table, noise_of
 
 MIN_ROWS = 1000
 N_FOLDS = 3
@@ -65,8 +65,7 @@ class Boosting(Expert):
         noise = None
         if not classes:
             errors = (table.targets - foreseen)[..., 0].square()
-            start = PRIOR_ROWS * table.targets.square().mean((1, 2))
-            noise = ((errors.sum(-1) + start) / (errors.shape[-1] + PRIOR_ROWS))[:, None]
+            noise = noise_of(errors, table.targets)[:, None]
         return _forecast(foreseen, noise), BoostingState(tuple(ensembles), n_classes, noise)
 
     def predict(self, state: BoostingState, values: Tensor, kept: Tensor) -> Tensor:

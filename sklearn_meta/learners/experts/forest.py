@@ -11,7 +11,7 @@ import torch
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from torch import Tensor
 
-from sklearn_meta.learners.experts._expert import PRIOR_ROWS, Expert, Table
+from sklearn_meta.learners.experts._expert import Expert, Table, noise_of
 
 MIN_ROWS = 128
 N_TREES = 40
@@ -76,8 +76,7 @@ class Forest(Expert):
         noise = None
         if kind == "regression":
             errors = (table.targets[..., 0] - foreseen).square()
-            start = PRIOR_ROWS * table.targets.square().mean((1, 2))
-            noise = ((errors.sum(-1) + start) / (errors.shape[-1] + PRIOR_ROWS))[:, None]
+            noise = noise_of(errors, table.targets)[:, None]
         state = ForestState(tuple(forests), tuple(orders), table.targets.shape[-1], noise)
         return _forecast(foreseen, noise, table.targets.shape[-1]), state
 

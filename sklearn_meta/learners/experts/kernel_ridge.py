@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.learners.experts._columns import relevance
-from sklearn_meta.learners.experts._expert import PRIOR_ROWS, Expert, Table
+from sklearn_meta.learners.experts._expert import Expert, Table, noise_of
 from sklearn_meta.learners.experts._kernels import BIAS
 from sklearn_meta.learners.experts._ridge import NOISES, Directions, left_out, ridge
 
@@ -72,8 +72,7 @@ class KernelRidge(Expert):
         noise = None
         if table.codes is None:
             errors = (targets[:, None] - mean)[..., 0].square() / variance
-            start = PRIOR_ROWS * targets.square().mean((1, 2))[:, None]
-            noise = (errors.sum(-1) + start) / (errors.shape[-1] + PRIOR_ROWS)
+            noise = noise_of(errors, targets)
         state = RidgeState(weight, landmarks, directions.turn, coefficients, shrink, noise)
         return _forecast(mean, variance, noise), state
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sklearn_meta.learners.experts._expert import PRIOR_ROWS, Expert, Table
+from sklearn_meta.learners.experts._expert import Expert, Table, noise_of
 
 #: Widths of the neighbourhood, in units of the mean distance of two rows.
 WIDTHS = (0.03, 0.06, 0.12, 0.25, 0.5)
@@ -62,8 +62,7 @@ class Neighbours(Expert):
         noise = None
         if table.codes is None:
             errors = (known[:, None] - estimate)[..., 0].square()
-            start = PRIOR_ROWS * known.square().mean((1, 2))[:, None]
-            noise = (errors.sum(-1) + start) / (n + PRIOR_ROWS)
+            noise = noise_of(errors, known)
         state = NeighbourState(near, targets, mean, distance, noise)
         return _forecast(estimate, noise), state
 
