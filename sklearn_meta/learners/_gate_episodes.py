@@ -18,6 +18,7 @@ from sklearn_meta.tasks._table_task import TableTask
 
 N_QUERY = 16
 FEWEST_SHOTS, MOST_SHOTS = 3, 400
+SHARE_OF_ALL_CLASSES = 0.5  # of episodes whose support has a row of every class
 LARGEST_SHARE = 0.75  # of a table's rows that are support
 FEWEST_EPISODES, MOST_EPISODES, ALL_EPISODES = 4, 40, 1200
 SHARE_OF_TIME = 0.5  # of what meta-training may take
@@ -93,6 +94,8 @@ def _episode(table: TableTask, rng: np.random.Generator) -> np.ndarray | None:
     support, query = order[:n_rows], order[n_rows:]
     ways = 0
     if table.y.dtype.kind != "f":
+        if rng.random() < SHARE_OF_ALL_CLASSES:
+            support, query = _each_class_first(table.y, order, n_rows)
         classes = np.unique(table.y[support])
         ways = len(classes)
         query = query[np.isin(table.y[query], classes)]
@@ -120,3 +123,14 @@ def _episode(table: TableTask, rng: np.random.Generator) -> np.ndarray | None:
     # A store holds finite numbers; so low a score is as good as none.
     scores = panel.left_out[0].sum(-1).clamp_min(-1e6)
     return torch.cat([panel.facts[0], scores, full.flatten()]).float().numpy()
+
+
+def _each_class_first(
+    y: np.ndarray, order: np.ndarray, n_rows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows so that the support begins with one of each class, as users make sure of."""
+    first = np.unique(y[order], return_index=True)[1]
+    first = np.sort(first)[:n_rows]  # in their random order: of many classes some
+    others = np.delete(order, first)
+    rows = np.concatenate([order[first], others])
+    return rows[:n_rows], rows[n_rows:]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
-from sklearn_meta.learners.experts._expert import Expert, Table, log_score
-from sklearn_meta.learners.experts._kernels import laplace, linear, radial
+from sklearn_meta.learners.experts._expert import MAX_LANDMARKS, Expert, Table, log_score
+from sklearn_meta.learners.experts._kernels import additive, laplace, linear, radial
 from sklearn_meta.learners.experts._warp import Warp
 from sklearn_meta.learners.experts.base_rate import BaseRate
 from sklearn_meta.learners.experts.boosting import Boosting
@@ -19,13 +19,15 @@ from sklearn_meta.learners.experts.neighbours import Neighbours
 #: In the order in which the gate knows them.
 EXPERTS: dict[str, Expert] = {
     "base_rate": BaseRate(),
-    "linear": KernelRidge(linear, relevance=False),
-    "linear_relevance": KernelRidge(linear, relevance=True),
-    "radial": KernelRidge(partial(radial, length=2.0), relevance=False),
-    "radial_relevance": KernelRidge(partial(radial, length=2.0), relevance=True),
-    "radial_short": KernelRidge(partial(radial, length=0.7), relevance=True),
-    "laplace": KernelRidge(partial(laplace, length=2.0), relevance=False),
-    "laplace_relevance": KernelRidge(partial(laplace, length=2.0), relevance=True),
+    "linear": KernelRidge(linear),
+    "linear_relevance": KernelRidge(linear, power=1),
+    "linear_sparse": KernelRidge(linear, power=2),
+    "radial": KernelRidge(partial(radial, length=2.0)),
+    "radial_relevance": KernelRidge(partial(radial, length=2.0), power=1),
+    "radial_short": KernelRidge(partial(radial, length=0.7), power=1),
+    "laplace": KernelRidge(partial(laplace, length=2.0)),
+    "laplace_relevance": KernelRidge(partial(laplace, length=2.0), power=1),
+    "additive": KernelRidge(additive, max_rows=MAX_LANDMARKS),
     "logistic": LogisticRidge(),
     "naive_bayes": NaiveBayes(ranks=False),
     "naive_bayes_ranks": NaiveBayes(ranks=True),

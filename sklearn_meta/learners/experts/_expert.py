@@ -18,6 +18,9 @@ N_FOLDS = 8
 #: Of more rows than this there are fewer folds, for time.
 MANY_ROWS = 64
 N_FOLDS_OF_MANY = 5
+#: With more rows than landmarks, and so many for each column, nothing is left out: it is dear, and
+#: the relevance of a column hardly depends on a single row.
+ROWS_A_COLUMN = 4
 #: Up to so many rows every row is a landmark; of more, this many.
 MAX_LANDMARKS = 128
 #: Rows that the noise is estimated with beforehand, at the variance of the target.
@@ -38,8 +41,12 @@ class Table:
         One number a row; or for classes the indicators of each, centred.
     codes : int64 Tensor of shape (B, n), or None
         Codes of the classes.
-    held : Tensor of shape (F, B, n)
-        1 where a fold leaves out a row, which is once a row.
+    order : int64 Tensor of shape (B, n)
+        The rows in an order that depends neither on that in which they came, nor on that of columns
+        and labels.
+    held : Tensor of shape (F, B, n), or None
+        1 where a fold leaves out a row, which is once a row; None where rows are so many, and
+        columns so few, that a row has little say in their relevance.
     landmarks : int64 Tensor of shape (B, m), or None
         Positions of some rows, where there are too many to compare all with all.
     relevance : Tensor of shape (B, c)
@@ -50,6 +57,7 @@ class Table:
     values: Tensor
     targets: Tensor
     codes: Tensor | None
+    order: Tensor
     held: Tensor | None
     landmarks: Tensor | None
     relevance: Tensor
@@ -68,41 +76,49 @@ class Table:
         """
         columns = Columns.of(x)
         values = columns.values(x)
-        # An order that depends neither on that of the rows nor on that of columns and labels.
-        size = values.square().sum(-1)
         if n_classes is None:
-            codes, targets = None, y[..., None]
-            by_size = size.argsort(1)  # which orders rows of one target
-            rank = y.gather(1, by_size).argsort(dim=1, stable=True).argsort(1)
-            rank = rank.gather(1, by_size.argsort(1))
+            codes, targets, plain = None, y[..., None], y
         else:
-            codes = y
             hot = one_hot(y, n_classes)
-            targets = hot.to(x.dtype) - 1 / n_classes
-            order = size.argsort(1)
+            codes, targets = y, hot.to(x.dtype) - 1 / n_classes
+            plain = hot.sum(1).gather(1, y)
+        weight = relevance(values, targets, torch.ones_like(values[..., 0]))
+        order = _order(values, weight, plain)
+        if n_classes is None:
+            rank = order.gather(1, y.gather(1, order).argsort(dim=1, stable=True)).argsort(1)
+        else:
             within = one_hot(y.gather(1, order), n_classes).cumsum(1)
             rank = within.gather(2, y.gather(1, order)[..., None])[..., 0] - 1
             rank = rank.gather(1, order.argsort(1))
-        n = x.shape[1]
-        if n <= MAX_LANDMARKS:
-            landmarks, n_folds = None, N_FOLDS if n <= MANY_ROWS else N_FOLDS_OF_MANY
-            if n <= MAX_SINGLE_FOLDS:
-                rank, n_folds = size.argsort(1).argsort(1), n
-            fold = torch.arange(n_folds, device=x.device)[:, None, None]
-            held = (rank % n_folds == fold).to(x.dtype)
-        else:
-            held = None
+        n, landmarks = x.shape[1], None
+        n_folds = N_FOLDS if n <= MANY_ROWS else N_FOLDS_OF_MANY
+        if n <= MAX_SINGLE_FOLDS:
+            rank, n_folds = order.argsort(1), n
+        elif n > MAX_LANDMARKS:
             position = torch.arange(MAX_LANDMARKS, device=x.device) * n // MAX_LANDMARKS
-            landmarks = size.argsort(1)[:, position]
-        everyone = torch.ones_like(size)
-        weight = relevance(values, targets, everyone)
-        return cls(columns, values, targets, codes, held, landmarks, weight)
+            landmarks = order[:, position]
+        fold = torch.arange(n_folds, device=x.device)[:, None, None]
+        held = (rank % n_folds == fold).to(x.dtype)
+        if n > max(MAX_LANDMARKS, ROWS_A_COLUMN * x.shape[2]):
+            held = None
+        return cls(columns, values, targets, codes, order, held, landmarks, weight)
 
     def at_landmarks(self, values: Tensor) -> Tensor:
         """Rows (B, m, c) of the landmarks."""
         if self.landmarks is None:
             return values
         return values.take_along_dim(self.landmarks[..., None], 1)
+
+
+def _order(values: Tensor, weight: Tensor, plain: Tensor) -> Tensor:
+    """Positions (B, n) of rows, from the middle of the table outwards.
+
+    Rows as far out as each other, such as all of those of balanced binary columns, are told apart
+    by the relevance of the columns, and rows that are equal by numbers (B, n).
+    """
+    size = (values * (values + weight[:, None])).sum(-1)
+    order = plain.argsort(1)
+    return order.gather(1, size.gather(1, order).argsort(dim=1, stable=True))
 
 
 def noise_of(errors: Tensor, targets: Tensor) -> Tensor:

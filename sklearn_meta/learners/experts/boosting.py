@@ -47,10 +47,10 @@ class Boosting(Expert):
         y = table.codes if classes else table.targets[..., 0]
         make = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
         ensembles, left_out = [], []
-        for values, target in zip(table.values, y, strict=True):
-            rows, target = _plain(values), target.cpu().numpy()
-            # Folds by the size of the rows: they do not depend on their order.
-            fold = np.square(rows).sum(1).argsort(kind="stable").argsort() % N_FOLDS
+        for values, target, order in zip(table.values, y, table.order, strict=True):
+            order = order.cpu().numpy()
+            rows, target = _plain(values)[order], target.cpu().numpy()[order]
+            fold = np.arange(len(rows)) % N_FOLDS
             foreseen = np.zeros((len(rows), n_classes))
             mine = []
             for f in range(N_FOLDS):
@@ -60,7 +60,7 @@ class Boosting(Expert):
                 mine.append(model)
                 foreseen[fold == f] = _predict(model, rows[fold == f], n_classes)
             ensembles.append(tuple(mine))
-            left_out.append(foreseen)
+            left_out.append(foreseen[order.argsort()])
         foreseen = torch.from_numpy(np.stack(left_out)).to(table.values)
         noise = None
         if not classes:
@@ -86,7 +86,8 @@ def _predict(model: Any, rows: np.ndarray, n_classes: int) -> np.ndarray:
     if n_classes == 1 and not hasattr(model, "classes_"):
         return model.predict(rows)[:, None]
     full = np.zeros((len(rows), n_classes))
-    full[:, model.classes_] = model.predict_proba(rows)
+    # Of a single class there are two columns, the second being for none.
+    full[:, model.classes_] = model.predict_proba(rows)[:, : len(model.classes_)]
     return full
 
 

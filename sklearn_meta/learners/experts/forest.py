@@ -49,10 +49,10 @@ class Forest(Expert):
         kind = "regression" if table.codes is None else "classification"
         forests, orders, left_out = [], [], []
         y = table.targets[..., 0] if table.codes is None else table.codes
-        for rows, target, relevance in zip(table.values, y, table.relevance, strict=True):
-            rows = rows.chunk(2, -1)[0].cpu().numpy()
+        tables = zip(table.values, y, table.relevance, table.order, strict=True)
+        for rows, target, relevance, order in tables:
+            rows, order = rows.chunk(2, -1)[0].cpu().numpy(), order.cpu().numpy()
             columns = np.argsort(relevance.cpu().numpy()[: rows.shape[1]], kind="stable")
-            order = np.argsort(np.square(rows).sum(1), kind="stable")
             make = RandomForestRegressor if kind == "regression" else RandomForestClassifier
             forest = make(
                 N_TREES,

@@ -36,36 +36,41 @@ class KernelRidge(Expert):
     ----------
     kernel : callable
         Similarities of rows to rows.
-    relevance : bool
-        Whether columns are weighted by their `relevance` to the target, which is then estimated
-        without the rows left out.
+    power : float, default=0.0
+        Columns are weighted by this power of their `relevance` to the target, which is then
+        estimated without the rows left out: 1 doubts columns that tell little, 2 nearly drops them.
+    max_rows : int, optional
+        Of more rows the expert says nothing.
     """
 
     warps = True
 
-    def __init__(self, kernel: Callable[[Tensor, Tensor], Tensor], relevance: bool):
-        self.kernel, self.relevance = kernel, relevance
+    def __init__(
+        self,
+        kernel: Callable[[Tensor, Tensor], Tensor],
+        power: float = 0.0,
+        max_rows: int | None = None,
+    ):
+        self.kernel, self.power, self.max_rows = kernel, power, max_rows
         n_noises = len(NOISES)
         self.n_variants = {
             "regression": n_noises,
             "classification": n_noises * len(SHARPNESS),
         }
 
+    def serves(self, n_rows: int) -> bool:
+        return self.max_rows is None or n_rows <= self.max_rows
+
     def fit(self, table: Table) -> tuple[Tensor, RidgeState]:
         values, targets = table.values, table.targets
         weight = torch.ones_like(values[:, :1])
-        if self.relevance:
-            weight = table.relevance.sqrt()[:, None]
-        rows = values * weight
-        landmarks = table.at_landmarks(rows)
-        kernel = self.kernel(rows, landmarks) + BIAS
-        if table.landmarks is None:
-            directions = Directions.of_all(kernel)
-        else:
-            directions = Directions.of_landmarks(kernel, self.kernel(landmarks, landmarks) + BIAS)
+        if self.power:
+            weight = self._weight(table.relevance)
+        directions, landmarks = self._directions(table, weight)
         coefficients, shrink = ridge(directions, targets)
-        if self.relevance and table.held is not None:
-            mean, variance = self._folds(table)
+        if self.power and table.held is not None:
+            folds = self._folds if table.landmarks is None else self._folds_of_relevance
+            mean, variance = folds(table)
         else:
             mean, leverage = left_out(directions, targets)
             variance = 1 / (1 - leverage)
@@ -87,6 +92,21 @@ class KernelRidge(Expert):
             variance = _relative_variance(turned, own, state.shrink)
         return _forecast(mean, variance, state.noise)[:, kept]
 
+    def _directions(self, table: Table, weight: Tensor) -> tuple[Directions, Tensor]:
+        """Directions of rows whose columns are weighted, and the landmarks (B, m, c)."""
+        rows = table.values * weight
+        landmarks = table.at_landmarks(rows)
+        kernel = self.kernel(rows, landmarks) + BIAS
+        if table.landmarks is None:
+            return Directions.of_all(kernel), landmarks
+        among = self.kernel(landmarks, landmarks) + BIAS
+        return Directions.of_landmarks(kernel, among), landmarks
+
+    def _weight(self, relevance: Tensor) -> Tensor:
+        """Square roots (..., 1, c) of the columns' weights, which are 1 on average."""
+        weight = relevance**self.power
+        return (weight / weight.mean(-1, keepdim=True)).sqrt()[..., None, :]
+
     def _own(self, rows: Tensor) -> Tensor:
         """Similarity of each row to itself."""
         one = rows[..., None, :]
@@ -96,7 +116,7 @@ class KernelRidge(Expert):
         """Mean (B, L, n, k) and relative variance (B, L, n) of rows from the other folds."""
         held = table.held
         used = 1 - held
-        weight = relevance(table.values, table.targets, used).sqrt()[..., None, :]
+        weight = self._weight(relevance(table.values, table.targets, used))
         rows = table.values * weight  # (F, B, n, c)
         similar = self.kernel(rows, rows) + BIAS
         directions = Directions.of_all(similar * used[..., :, None] * used[..., None, :])
@@ -107,6 +127,19 @@ class KernelRidge(Expert):
         variance = _relative_variance(turned, own, shrink)
         mine = held[..., None, :]
         return (mean * mine[..., None]).sum(0), (variance * mine).sum(0)
+
+    def _folds_of_relevance(self, table: Table) -> tuple[Tensor, Tensor]:
+        """The same where rows are many: only the relevance is that of the other folds.
+
+        The row itself is then left out in closed form.
+        """
+        mean = variance = 0.0
+        for held in table.held:
+            weight = relevance(table.values, table.targets, 1 - held).sqrt()[:, None]
+            own, leverage = left_out(self._directions(table, weight)[0], table.targets)
+            mean = mean + own * held[:, None, :, None]
+            variance = variance + held[:, None] / (1 - leverage)
+        return mean, variance
 
 
 def _relative_variance(turned: Tensor, own: Tensor, shrink: Tensor) -> Tensor:

@@ -39,17 +39,11 @@ class LogisticRidge(Expert):
         positive = targets + 1 / targets.shape[-1]
         everyone = torch.ones_like(values[..., 0])
         weight = table.relevance.sqrt()[:, None]
-        rows = values * weight
-        landmarks = table.at_landmarks(rows)
-        kernel = linear(rows, landmarks) + BIAS
-        if table.landmarks is None:
-            directions = _leading(Directions.of_all(kernel))
-            left_out = self._folds(table, positive)
-            coefficients, _ = _newton(directions.rows, positive, everyone)
-        else:
-            among = linear(landmarks, landmarks) + BIAS
-            directions = _leading(Directions.of_landmarks(kernel, among))
-            coefficients, left_out = _newton(directions.rows, positive, everyone)
+        directions, landmarks = _directions(table, weight)
+        coefficients, left_out = _newton(directions.rows, positive, everyone)
+        if table.held is not None:
+            folds = self._folds if table.landmarks is None else self._folds_of_relevance
+            left_out = folds(table, positive)
         state = LogisticState(weight, landmarks, directions.turn, coefficients)
         return _log_shares(left_out), state
 
@@ -68,6 +62,27 @@ class LogisticRidge(Expert):
         turned = (similar * used[..., None, :]) @ directions.turn
         scores = coefficients @ turned[..., None, :, :].mT
         return (scores * table.held[..., None, None, :]).sum(0)
+
+    def _folds_of_relevance(self, table: Table, positive: Tensor) -> Tensor:
+        """The same where rows are many: only the relevance is that of the other folds."""
+        scores = 0.0
+        for held in table.held:
+            weight = relevance(table.values, table.targets, 1 - held).sqrt()[:, None]
+            rows = _directions(table, weight)[0].rows
+            left_out = _newton(rows, positive, torch.ones_like(held))[1]
+            scores = scores + left_out * held[:, None, None]
+        return scores
+
+
+def _directions(table: Table, weight: Tensor) -> tuple[Directions, Tensor]:
+    """Leading directions of rows whose columns are weighted, and the landmarks (B, m, c)."""
+    rows = table.values * weight
+    landmarks = table.at_landmarks(rows)
+    kernel = linear(rows, landmarks) + BIAS
+    if table.landmarks is None:
+        return _leading(Directions.of_all(kernel)), landmarks
+    among = linear(landmarks, landmarks) + BIAS
+    return _leading(Directions.of_landmarks(kernel, among)), landmarks
 
 
 def _leading(directions: Directions) -> Directions:
