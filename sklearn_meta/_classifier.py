@@ -32,8 +32,9 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
 
     Parameters
     ----------
-    prior : Prior, path, or meta-trained estimator, default=None
-        What was learned across tasks before. ``fit_tasks`` ignores it and starts afresh.
+    prior : Prior, path, meta-trained estimator, or "tabular", default=None
+        What was learned across tasks before; "tabular" is the bundled prior, from which ``fit``
+        starts by itself where there is none. ``fit_tasks`` ignores it and starts afresh.
     device : str or torch.device, default="auto"
         Where to compute; "auto" is a GPU where there is one.
     random_state : int, RandomState or None, default=None
@@ -41,15 +42,16 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
     verbose : int, default=0
         From 1 on, meta-training shows a progress bar.
     learner : str or Learner, default="auto"
-        Algorithm of meta-learning; "auto" is `BayesianLogistic`, or `PrototypicalNetwork` for
-        images and for a network of your own. This and all parameters up to `image_shape` are
-        fixed by the prior: set beside one they raise.
+        Algorithm of meta-learning; "auto" is `BayesianLogistic`, `InContext` where tasks differ in
+        their columns, or `PrototypicalNetwork` for images and for a network of your own. This and
+        all parameters up to `image_shape` are fixed by the prior: set beside one they raise.
     network : tuple of int or torch.nn.Module, default="auto"
         Widths of the layers of the learner's network, the last of which is the number of its
         features; channels of its convolutions where rows are images. A module maps rows (or
         images) to features; a copy of it is trained, which starts with its weights.
     preprocessor : TableEncoder or ImageEncoder, default="auto"
-        Encoder of the columns, fitted once over the meta-training tasks.
+        Encoder of the columns, fitted once over the meta-training tasks; where these differ in
+        their columns, on each table by itself.
     shared_classes : bool, default="auto"
         Whether a label means the same in every task; "auto" asks tasks left out whether models of
         other tasks foresee their labels.
@@ -98,7 +100,8 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
     prior_weight_ : float
         Weight of the prior against the support alone, in [0, 1].
     novelty_ : float
-        How far out the task lies among those of meta-training; about 1 is usual.
+        How far out the task lies among those of meta-training; about 1 is usual. It is 1 where
+        columns and units are the table's own.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)

@@ -179,7 +179,7 @@ def check_alike(tasks: list[Task], argument: str, same_columns: bool) -> None:
     for task in tasks[1:]:
         if is_dataframe(task.X) != framed:
             kinds = ("an array", "a DataFrame") if framed else ("a DataFrame", "an array")
-            refuse(task, *kinds, "pass X of all tasks in the same form.")
+            refuse(task, *kinds, "pass X of all tasks in the same form (InContext takes both).")
         if task.y.shape[1:] != first.y.shape[1:]:
             here, there = (f"{math.prod(t.y.shape[1:])} target(s) a row" for t in (task, first))
             refuse(task, here, there, "expected the same number.")
