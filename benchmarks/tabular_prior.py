@@ -30,7 +30,7 @@ from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._table_task import TableTask
 
 SHARD = 250  # tables
-ROWS = ((40, 600), (100, 1500))  # of every shard but the fourth, and of that
+ROWS = ((40, 600), (100, 2000))  # of every shard but the fourth, and of that
 ESTIMATORS = {"classification": "classifier", "regression": "regressor"}
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     config = resolve(given, store, learner.defaults(signature))
     rng = np.random.default_rng(args.seed)
     module, history = meta_train(
-        learner.on_episodes(), module, store, config=config, rng=rng, verbose=1
+        learner.on_episodes(), module, store, config=config, rng=rng, device="cpu", verbose=1
     )
     for iteration, loss, held_out in zip(
         history.iteration, history.loss, history.validation_loss[1:], strict=False

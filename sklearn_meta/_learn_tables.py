@@ -69,7 +69,8 @@ def learn_prior_of_tables(
     if validation_tasks is not None:
         defaults["early_stopping"] = True  # they were given to be judged on
     config = resolve(TrainingConfig(**given), _rows_of(tables), defaults)
-    module = learner.restore(signature, start.weights).requires_grad_(True)
+    weights = learner.learn_columns(tables, start.weights)
+    module = learner.restore(signature, weights).requires_grad_(True)
     rng = generator_of(estimator.random_state)
     store, validation_store = learner.episodes(module, tables, rng, config.max_time), None
     if validation_tasks is not None:
@@ -77,7 +78,9 @@ def learn_prior_of_tables(
             estimator, validation_tasks, "validation_tasks", 1, same_form=False
         )
         held_out = _tables(estimator, held_out, "validation_tasks")
-        validation_store = learner.episodes(module, held_out, rng, config.max_time)
+        validation_store = learner.episodes(
+            module, held_out, rng, config.max_time, learned_from=False
+        )
     on_episodes = learner.on_episodes()
     module, history = train(estimator, on_episodes, module, store, validation_store, config, rng)
     meta_parameters = {

@@ -129,6 +129,9 @@ class Model:
         )
         model._restore(self._weights)
         model.encoder, model.scaler = encoder, scaler
+        if scaler is not None and n_outputs == 1:
+            unit = float(scaler.center_[0]), float(scaler.scale_[0])
+            model.learner.open(model.module, encoder.columns(), *unit)
         return model
 
     def rows(self, x: np.ndarray) -> Tensor:

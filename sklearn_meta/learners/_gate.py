@@ -12,6 +12,7 @@ from sklearn_meta.networks import linear
 
 N_FACTS = 7
 HIDDEN = 16
+LOG_ODDS_OF_NAMES, TRUST_IN_NAMES = 3.0, 0.3
 LOWEST_SCORE = -8.0  # of a row: one outlier must not decide
 
 
@@ -44,6 +45,8 @@ class Gate(nn.Module):
             -torch.log(torch.tensor(sizes, dtype=torch.float32).clamp_min(1))[self.expert]
         )
         self.trust = nn.Parameter(torch.zeros(self.n_experts))
+        # Log odds of the expert of names beforehand, and how much left-out scores move them.
+        self.names = nn.Parameter(torch.tensor([LOG_ODDS_OF_NAMES, TRUST_IN_NAMES]))
 
     def forward(self, scores: Tensor, facts: Tensor) -> Tensor:
         """Log weights (..., V).
@@ -67,6 +70,23 @@ class Gate(nn.Module):
         trust = torch.nn.functional.softplus(trust + self.trust) / math.log(2)
         logits = self.bias + bias + trust[..., self.expert] * behind
         return logits.log_softmax(-1)
+
+    def log_share_of_names(self, log_weight: Tensor, scores: Tensor, named: Tensor) -> Tensor:
+        """Logarithm (...) of the share of the expert of names against all others.
+
+        Parameters
+        ----------
+        log_weight, scores : Tensor of shape (..., V)
+            Log weights and log scores of the others.
+        named : Tensor of shape (..., V'')
+            Log scores of its variants, summed over the rows left out.
+        """
+        if not named.shape[-1]:
+            return scores.new_full(scores.shape[:-1], -torch.inf)
+        others = (log_weight + scores).logsumexp(-1)
+        own = (named.log_softmax(-1) + named).logsumexp(-1)
+        log_odds = self.names[0] + self.names[1] * (own - others)
+        return torch.nn.functional.logsigmoid(log_odds)
 
     def start_here(self) -> None:
         """Let meta-training start, and be anchored, at the weights of now."""

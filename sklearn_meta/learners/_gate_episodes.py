@@ -10,19 +10,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_meta.learners._column_prior import ColumnPrior
 from sklearn_meta.learners._gate import N_FACTS, Gate
 from sklearn_meta.learners._mixture import Mixture, Panel
+from sklearn_meta.learners._named_table import NamedTable
 from sklearn_meta.learners.experts import log_score
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._table_task import TableTask
 
 N_QUERY = 16
-FEWEST_SHOTS, MOST_SHOTS = 3, 400
+FEWEST_SHOTS, MOST_SHOTS = 3, 1200
 SHARE_OF_ALL_CLASSES = 0.5  # of episodes whose support has a row of every class
 LARGEST_SHARE = 0.75  # of a table's rows that are support
 FEWEST_EPISODES, MOST_EPISODES, ALL_EPISODES = 4, 40, 1200
 SHARE_OF_TIME = 0.5  # of what meta-training may take
 LOWEST_LOG_SCORE = -30.0
+NOTHING = -1e6  # score of what is not there
 LARGEST_ERROR = 20.0
 
 
@@ -31,6 +34,7 @@ def gate_episodes(
     rng: np.random.Generator,
     max_time: float = math.inf,
     n_episodes: int | None = None,
+    priors: Sequence[ColumnPrior] | None = None,
 ) -> TaskStore:
     """Let the experts foresee query rows of random episodes of every table.
 
@@ -42,6 +46,8 @@ def gate_episodes(
         Seconds that meta-training may take. At least two episodes of every table are drawn.
     n_episodes : int, optional
         Episodes of a table; by default the more the fewer tables there are.
+    priors : sequence of ColumnPrior, optional
+        For each table what other tables' names promise.
 
     Returns
     -------
@@ -60,7 +66,7 @@ def gate_episodes(
     found: dict[int, list[np.ndarray]] = {t: [] for t in range(n_tables)}
     for round_ in range(n_episodes):
         for t, table in enumerate(tables):
-            row = _episode(table, rng)
+            row = _episode(table, rng, None if priors is None else priors[t])
             if row is not None:
                 found[t].append(row)
         if round_ and time.perf_counter() - started > SHARE_OF_TIME * max_time:
@@ -78,14 +84,19 @@ def gate_episodes(
 
 
 def unpack(rows: Tensor, gate: Gate) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Facts (..., F), scores (..., V), log scores and errors (..., V, Q) of episodes."""
-    v = gate.n_variants
+    """Facts (..., F), scores (..., V + 1), log scores and errors (..., V + 1, Q) of episodes.
+
+    The last is the expert of names, as one variant.
+    """
+    v = gate.n_variants + 1
     facts, scores, rest = rows.split([N_FACTS, v, rows.shape[-1] - N_FACTS - v], -1)
     log_scores, errors = rest.unflatten(-1, (2, v, N_QUERY)).unbind(-3)
     return facts, scores, log_scores, errors
 
 
-def _episode(table: TableTask, rng: np.random.Generator) -> np.ndarray | None:
+def _episode(
+    table: TableTask, rng: np.random.Generator, prior: ColumnPrior | None
+) -> np.ndarray | None:
     """One row of `gate_episodes`; None where the support has but one class or value."""
     most = min(MOST_SHOTS, math.floor(LARGEST_SHARE * table.n_rows), table.n_rows - 1)
     low = min(FEWEST_SHOTS, most)
@@ -103,25 +114,40 @@ def _episode(table: TableTask, rng: np.random.Generator) -> np.ndarray | None:
     if len(values) < 2 or not len(query):
         return None
     query = query[:N_QUERY] if len(query) >= N_QUERY else rng.choice(query, N_QUERY)
-    x, x_query, _ = table.encode(support, query)
+    x, x_query, encoder = table.encode(support, query)
     y, y_query = (torch.from_numpy(part) for part in table.targets(support, query))
+    names = None
+    if prior is not None:
+        scaler = table.scaler(support)
+        names = NamedTable.of(
+            prior, encoder.columns(), float(scaler.center_[0]), float(scaler.scale_[0])
+        )
     if ways:
         lookup = torch.from_numpy(classes)
         y, y_query = torch.searchsorted(lookup, y), torch.searchsorted(lookup, y_query)
     with torch.no_grad():
-        n_classes = ways or None
-        panel = Panel.of(torch.from_numpy(x)[None].double(), y[None], n_classes)
-        forecast, _ = Mixture.of_all(panel).forecast(torch.from_numpy(x_query)[None].double())
-        log_scores = log_score(forecast, y_query[None])[0].clamp_min(LOWEST_LOG_SCORE)
-        errors = torch.zeros_like(log_scores)
+        x, x_query = (torch.from_numpy(part)[None].double() for part in (x, x_query))
+        panel = Panel.of(x, y[None], ways or None, names)
+        forecast, _ = Mixture.of_all(panel).forecast(x_query)
+        serves = panel.left_out[0, :, 0].isfinite()
+        full = forecast.new_full((2, len(serves) + 1, N_QUERY), LOWEST_LOG_SCORE)
+        full[1] = 0.0
+        full[0, :-1][serves] = log_score(forecast, y_query[None])[0]
+        scores = panel.left_out[0].sum(-1)
+        named = torch.full_like(scores[:1], NOTHING)
         if not ways:
-            errors = (forecast[0, ..., 0] - y_query).clamp(-LARGEST_ERROR, LARGEST_ERROR)
-    serves = panel.left_out[0, :, 0].isfinite()
-    full = log_scores.new_full((2, len(serves), N_QUERY), LOWEST_LOG_SCORE)
-    full[1] = 0.0
-    full[:, serves] = torch.stack([log_scores, errors])
+            full[1, :-1][serves] = forecast[0, ..., 0] - y_query
+        if panel.named is not None:
+            own = panel.named_left_out[0].sum(-1)
+            log_weight = own.log_softmax(-1)
+            foreseen = panel.named.forecast(x_query[0])
+            named[0] = (log_weight + own).logsumexp(-1)
+            full[0, -1] = (log_weight[:, None] + log_score(foreseen, y_query[None])[0]).logsumexp(0)
+            full[1, -1] = log_weight.exp() @ foreseen[0, ..., 0] - y_query
+        full[0].clamp_(min=LOWEST_LOG_SCORE)
+        full[1].clamp_(-LARGEST_ERROR, LARGEST_ERROR)
     # A store holds finite numbers; so low a score is as good as none.
-    scores = panel.left_out[0].sum(-1).clamp_min(-1e6)
+    scores = torch.cat([scores, named]).clamp_min(NOTHING)
     return torch.cat([panel.facts[0], scores, full.flatten()]).float().numpy()
 
 

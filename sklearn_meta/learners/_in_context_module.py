@@ -4,34 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sklearn_meta.learners._base import IMPOSSIBLE, Signature
+from sklearn_meta.learners._column_prior import ColumnPrior
 from sklearn_meta.learners._gate import Gate
 from sklearn_meta.learners._gate_episodes import unpack
 from sklearn_meta.learners._mixture import Mixture, Panel
+from sklearn_meta.learners._named_table import NamedTable
+from sklearn_meta.preprocessing._column_names import EncodedColumn
 from sklearn_meta.tasks._episodes import TaskBatch
 
 WEIGHT_OF_ERRORS = 0.5  # of squared errors, in variances of the support, beside the log score
+LARGEST_SHARE = 1 - 1e-6  # of the expert of names
 LARGEST_SQUARE = 9.0  # farther errors teach the gate no more
 FEWEST_TO_TELL = 4  # tables held out
 STEPS = (0.25, 0.5, 1.0)
 
 
 class InContextModule(nn.Module):
-    """The gate, and what goes in and comes out.
+    """The gate, what names of columns promise, and what goes in and comes out.
 
     Parameters
     ----------
     signature : Signature
+    columns : dict of str to ndarray
+        A `ColumnPrior` as arrays; empty where tables have no names or do not agree.
     generator : torch.Generator
     """
 
-    def __init__(self, signature: Signature, generator: torch.Generator):
+    def __init__(
+        self, signature: Signature, columns: dict[str, np.ndarray], generator: torch.Generator
+    ):
         super().__init__()
         self.kind, self.n_outputs = signature.kind, signature.n_outputs
         self.gate = Gate("regression" if self.kind == "regression" else "classification", generator)
+        self.columns = nn.Module()
+        for name, array in columns.items():
+            self.columns.register_buffer(name, torch.tensor(array))
+        self._named: NamedTable | None = None
+
+    @property
+    def column_prior(self) -> ColumnPrior | None:
+        """What names of columns promise."""
+        arrays = {name: b.cpu().numpy() for name, b in self.columns.named_buffers()}
+        return ColumnPrior.from_arrays(arrays) if arrays else None
+
+    def open(self, columns: Sequence[EncodedColumn], center: float, scale: float) -> None:
+        """Serve one table alone, whose columns have names.
+
+        Parameters
+        ----------
+        columns : sequence of EncodedColumn
+        center, scale : float
+            A target is ``center + scale * y`` in units of its own, if `y` is what the learner sees.
+        """
+        prior = self.column_prior
+        if prior is not None and self.n_outputs == 1:
+            self._named = NamedTable.of(prior, columns, center, scale)
 
     def panel(self, x: Tensor, y: Tensor, ways: int) -> Panel:
         """Fit all experts to one support of at least one row.
@@ -50,7 +82,7 @@ class InContextModule(nn.Module):
         x = x.expand(y.shape[1], *x.shape)
         if self.kind == "multilabel":
             return Panel.of(x, y.long().T, 2)
-        return Panel.of(x, y.double().T, None)
+        return Panel.of(x, y.double().T, None, self._named)
 
     def components(self, mixture: Mixture | None, x: Tensor) -> tuple[Tensor, Tensor]:
         """Forecasts of numbers: components (rows, k, V', 2) and their log weights (rows, k, V')."""
@@ -79,7 +111,11 @@ class InContextModule(nn.Module):
         a log score alone cares little for the mean where it is unsure.
         """
         facts, scores, log_scores, errors = unpack(rows, self.gate)
+        scores, named = scores[..., :-1], scores[..., -1:]
         log_weight = self.gate(scores, facts)
+        log_named = self.gate.log_share_of_names(log_weight, scores, named)[..., None]
+        others = torch.log1p(-log_named.exp().clamp_max(LARGEST_SHARE))
+        log_weight = torch.cat([log_weight + others, log_named], -1)
         loss = -(log_weight[..., None] + log_scores).logsumexp(-2).mean(-1)
         if self.kind == "regression":
             error = (log_weight.exp()[..., None] * errors).sum(-2).square()

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from sklearn_meta.learners._gate import LOWEST_SCORE, Gate, facts_of
+from sklearn_meta.learners._named_table import NamedFit, NamedTable
 from sklearn_meta.learners.experts import EXPERTS, SLOTS, Slot, Table, Warp, log_score
 from sklearn_meta.learners.experts._columns import Columns
 
 #: Variants are dropped that together have less than this share.
 DROPPED = 1e-3
+SMALLEST_SHARE = 1e-12
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -46,6 +48,10 @@ class Panel:
     facts : Tensor of shape (B, N_FACTS)
     relevance : Tensor of shape (B, c)
         Of the columns' values and ranks, see `relevance`.
+    named : NamedFit or None
+        The expert of the columns' names, for B = 1.
+    named_left_out : Tensor of shape (B, V'', n)
+        Log scores of its variants; V'' is 0 where there is none.
     """
 
     columns: Columns
@@ -53,10 +59,17 @@ class Panel:
     left_out: Tensor
     facts: Tensor
     relevance: Tensor
+    named: NamedFit | None
+    named_left_out: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, y: Tensor, n_classes: int | None) -> Panel:
-        """Fit to rows (B, n, p) and numbers or codes of classes (B, n), at least one row."""
+    def of(
+        cls, x: Tensor, y: Tensor, n_classes: int | None, names: NamedTable | None = None
+    ) -> Panel:
+        """Fit to rows (B, n, p) and numbers or codes of classes (B, n), at least one row.
+
+        With `names` the batch is of one.
+        """
         n, p = x.shape[1:]
         plain = Table.of(x, y, n_classes)
         warped = warp = None
@@ -80,7 +93,12 @@ class Panel:
         skill = (total.amax(-1) - total[:, : fits[0].slot.n_variants].amax(-1)) / n
         shares = None if n_classes is None else one_hot(y, n_classes).to(x.dtype).mean(1)
         facts = facts_of(n, p, shares, skill)
-        return cls(plain.columns, tuple(fits), left_out, facts, plain.relevance)
+        named, named_left_out = None, left_out[:, :0]
+        if names is not None:
+            forecast, named = names.fit(x[0], y[0])
+            named_left_out = log_score(forecast, y).clamp_min(LOWEST_SCORE)
+        relevance = plain.relevance
+        return cls(plain.columns, tuple(fits), left_out, facts, relevance, named, named_left_out)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -94,6 +112,8 @@ class Mixture:
         Of which some variants are kept.
     kept : tuple of Tensor
         Positions of the variants of each that are kept.
+    named : NamedFit or None
+        The expert of the columns' names, whose variants come last.
     log_weight : Tensor of shape (B, V')
     relevance : Tensor of shape (B, c)
         Of the columns' values and ranks, see `relevance`.
@@ -104,6 +124,7 @@ class Mixture:
     columns: Columns
     fits: tuple[Fit, ...]
     kept: tuple[Tensor, ...]
+    named: NamedFit | None
     log_weight: Tensor
     relevance: Tensor
     evidence: Tensor
@@ -114,6 +135,8 @@ class Mixture:
         precision = gate.trust.dtype
         scores, facts = panel.left_out.sum(-1).to(precision), panel.facts.to(precision)
         log_weight = gate(scores, facts).to(panel.left_out.dtype)
+        named = panel.named_left_out.sum(-1)
+        log_named = gate.log_share_of_names(log_weight, scores, named)
         evidence = (log_weight[..., None] + panel.left_out).logsumexp(1).sum(-1)
         share = log_weight.detach().exp().mean(0)
         order = share.argsort(descending=True)
@@ -124,7 +147,11 @@ class Mixture:
         fits = tuple(fit for fit, kept in zip(panel.fits, own, strict=True) if len(kept))
         kept = tuple(kept for kept in own if len(kept))
         log_weight = log_weight[:, used].log_softmax(-1)
-        return cls(panel.columns, fits, kept, log_weight, panel.relevance, evidence)
+        if panel.named is not None:
+            others = torch.log1p(-log_named.exp().clamp_max(1 - SMALLEST_SHARE))
+            own = log_named[:, None] + named.log_softmax(-1)
+            log_weight = torch.cat([log_weight + others[:, None], own], -1)
+        return cls(panel.columns, fits, kept, panel.named, log_weight, panel.relevance, evidence)
 
     @classmethod
     def of_all(cls, panel: Panel) -> Mixture:
@@ -133,13 +160,16 @@ class Mixture:
         kept = tuple(torch.arange(fit.slot.n_variants) for fit in serving)
         log_weight = panel.left_out.new_zeros(len(panel.left_out), sum(map(len, kept)))
         nothing = log_weight[:, 0]
-        return cls(panel.columns, serving, kept, log_weight, panel.relevance, nothing)
+        return cls(panel.columns, serving, kept, None, log_weight, panel.relevance, nothing)
 
     def forecast(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Forecasts (B, V', rows, ...) of rows (B, rows, p), and log weights (B, V')."""
         values = self.columns.values(x)
         parts = zip(self.fits, self.kept, strict=True)
-        return torch.cat([fit.forecast(values, kept) for fit, kept in parts], 1), self.log_weight
+        forecasts = [fit.forecast(values, kept) for fit, kept in parts]
+        if self.named is not None:
+            forecasts.append(self.named.forecast(x[0]))
+        return torch.cat(forecasts, 1), self.log_weight
 
     def embedding(self, x: Tensor) -> Tensor:
         """Values and ranks (rows, c) of rows (rows, p), weighted by their mean relevance."""

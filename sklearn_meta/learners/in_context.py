@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, MixtureSameFamily, Normal
 
 from sklearn_meta.learners._base import IMPOSSIBLE, Learner, Signature
+from sklearn_meta.learners._column_prior import ColumnPrior
 from sklearn_meta.learners._gate_episodes import MOST_EPISODES, gate_episodes
 from sklearn_meta.learners._in_context_module import InContextModule, impossible_beyond, padded
 from sklearn_meta.learners._mixture import Mixture
+from sklearn_meta.preprocessing._column_names import EncodedColumn
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows, TaskBatch
 from sklearn_meta.tasks._table_task import TableTask
+
+COLUMNS = "columns."  # before the names of the arrays of a `ColumnPrior`
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -85,12 +89,32 @@ class InContext(Learner):
         prepared: dict[str, np.ndarray],
         generator: torch.Generator,
     ) -> nn.Module:
-        return InContextModule(signature, generator)
+        columns = {
+            name.removeprefix(COLUMNS): array
+            for name, array in prepared.items()
+            if name.startswith(COLUMNS)
+        }
+        return InContextModule(signature, columns, generator)
 
     def restore(self, signature: Signature, weights: dict[str, np.ndarray]) -> nn.Module:
         module = super().restore(signature, weights)
         module.gate.start_here()
         return module
+
+    def learn_columns(
+        self, tables: Sequence[TableTask], weights: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Weights with what the names of the columns promise of a number, across tables."""
+        if tables[0].y.dtype.kind != "f":
+            return weights
+        arrays = ColumnPrior.learn(table.whole() for table in tables).to_arrays()
+        return weights | {COLUMNS + name: array for name, array in arrays.items()}
+
+    def open(
+        self, module: nn.Module, columns: Sequence[EncodedColumn], center: float, scale: float
+    ) -> None:
+        """Let a module serve one table; see `InContextModule.open`."""
+        module.open(columns, center, scale)
 
     def episodes(
         self,
@@ -98,9 +122,17 @@ class InContext(Learner):
         tables: Sequence[TableTask],
         rng: np.random.Generator,
         max_time: float,
+        learned_from: bool = True,
     ) -> TaskStore:
-        """Draw the episodes that the gate is trained on; see `gate_episodes`."""
-        return gate_episodes(tables, rng, max_time)
+        """Draw the episodes that the gate is trained on; see `gate_episodes`.
+
+        Where columns were `learned_from` these very tables, each is asked about the others only.
+        """
+        prior, priors = module.column_prior, None
+        if prior is not None:
+            every = range(len(tables))
+            priors = [prior.without(t) if learned_from else prior for t in every]
+        return gate_episodes(tables, rng, max_time, priors=priors)
 
     def on_episodes(self) -> InContext:
         """Return this learner as meta-training takes it: its rows are those of `episodes`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from sklearn_meta.preprocessing._column_names import EncodedColumn
 from sklearn_meta.preprocessing._columns import Table, read_table
 from sklearn_meta.preprocessing._columns_in import ColumnsIn
 from sklearn_meta.preprocessing._layout import (
@@ -165,6 +167,11 @@ class TableEncoder(ColumnsIn, BaseEstimator):
         tables = read_tables(Xs, names, self._reference(), estimator_name, layout.check_numbers)
         table, offsets = concatenate(tables)
         return layout.encode(table, self.clip), offsets
+
+    def columns(self) -> list[EncodedColumn]:
+        """Encoded columns as other tables may know them: here, where all share one set, not."""
+        self._check_fitted()
+        return [EncodedColumn(None, "number", math.nan)] * self.n_features_out_
 
     def novelty(self, Z: np.ndarray) -> np.ndarray:
         """How far the columns of one task lie from those of the meta-training tasks.

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import clone
 
+from sklearn_meta.preprocessing._column_names import EncodedColumn
 from sklearn_meta.preprocessing._columns import Table
 from sklearn_meta.preprocessing._encoder import TableEncoder
 from sklearn_meta.preprocessing._target import TargetScaler
+
+MAX_ROWS = 1500  # that what names promise is learned from
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,9 +65,20 @@ class TableTask:
         encoder = clone(self.encoder).fit([seen])
         return encoder.transform(seen), encoder.transform(self.X.take(query)), encoder
 
+    def scaler(self, support: np.ndarray) -> TargetScaler:
+        """Scaling of numbers that the support tells."""
+        return TargetScaler().fit([self.y[support]])
+
     def targets(self, support: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Targets (n,) and (m,) of two sets of rows; numbers are scaled by the first."""
         if self.y.dtype.kind != "f":
             return self.y[support], self.y[query]
-        scaler = TargetScaler().fit([self.y[support]])
+        scaler = self.scaler(support)
         return scaler.transform(self.y[support]), scaler.transform(self.y[query])
+
+    def whole(self) -> tuple[np.ndarray, np.ndarray, list[EncodedColumn]]:
+        """Encoded rows (n, d), targets (n,) in the task's own units, and the d columns."""
+        rows = np.linspace(0, self.n_rows - 1, min(self.n_rows, MAX_ROWS)).astype(int)
+        seen = self.X.take(rows)
+        encoder = clone(self.encoder).fit([seen])
+        return encoder.transform(seen), self.y[rows], encoder.columns()

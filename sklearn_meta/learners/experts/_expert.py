@@ -83,7 +83,7 @@ class Table:
             codes, targets = y, hot.to(x.dtype) - 1 / n_classes
             plain = hot.sum(1).gather(1, y)
         weight = relevance(values, targets, torch.ones_like(values[..., 0]))
-        order = _order(values, weight, plain)
+        order = _order(values, targets, plain)
         if n_classes is None:
             rank = order.gather(1, y.gather(1, order).argsort(dim=1, stable=True)).argsort(1)
         else:
@@ -110,13 +110,14 @@ class Table:
         return values.take_along_dim(self.landmarks[..., None], 1)
 
 
-def _order(values: Tensor, weight: Tensor, plain: Tensor) -> Tensor:
+def _order(values: Tensor, targets: Tensor, plain: Tensor) -> Tensor:
     """Positions (B, n) of rows, from the middle of the table outwards.
 
     Rows as far out as each other, such as all of those of balanced binary columns, are told apart
-    by the relevance of the columns, and rows that are equal by numbers (B, n).
+    by what the columns have to do with the targets, and rows that are equal by numbers (B, n).
     """
-    size = (values * (values + weight[:, None])).sum(-1)
+    share = (values.mT @ targets).abs().amax(-1) / values.shape[1]
+    size = (values * (values + share[:, None])).sum(-1)
     order = plain.argsort(1)
     return order.gather(1, size.gather(1, order).argsort(dim=1, stable=True))
 
