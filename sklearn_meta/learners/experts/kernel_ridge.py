@@ -135,7 +135,7 @@ class KernelRidge(Expert):
         """
         mean = variance = 0.0
         for held in table.held:
-            weight = relevance(table.values, table.targets, 1 - held).sqrt()[:, None]
+            weight = self._weight(relevance(table.values, table.targets, 1 - held))
             own, leverage = left_out(self._directions(table, weight)[0], table.targets)
             mean = mean + own * held[:, None, :, None]
             variance = variance + held[:, None] / (1 - leverage)
