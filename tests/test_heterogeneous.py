@@ -3,6 +3,7 @@
 import pickle
 import socket
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -166,6 +167,12 @@ class TestFitTasks:
         with pytest.raises(ValueError, match="preprocessor"):
             MetaClassifier(prior=own, preprocessor=TableEncoder(clip=3.0)).fit(*few(IRIS)[0])
 
+        other = MetaRegressor(preprocessor=TableEncoder(), random_state=0, max_time=0.1)
+        price = houses()["price"]
+        model = other.fit_tasks(houses()).adapt(*price)
+        assert type(model._adapted.model.encoder) is TableEncoder
+        assert model.score(*price) > 0.6
+
     def test_scores_over_tasks(self, classifier):
         tasks = {"wine": WINE, "iris": IRIS}
         result = score_adapted(classifier, tasks, shots=(10,), random_state=0)
@@ -319,6 +326,26 @@ class TestConsumers:
         np.testing.assert_allclose(p, 1 / 3)
         again = pickle.loads(pickle.dumps(fitted))
         np.testing.assert_array_equal(again.predict_proba(table), fitted.predict_proba(table))
+
+    def test_task_column_of_a_regressor(self, regressor):
+        X, y = houses(90)["price"]
+        y = y * np.array([1.0, 1.5, 2.0])[np.arange(90) % 3]
+        table = X.assign(place=np.arange(90) % 3)
+        fitted = clone(regressor).set_params(task_column="place").fit(table, y)
+        assert fitted.score(table, y) > 0.8
+        again = pickle.loads(pickle.dumps(fitted))
+        np.testing.assert_array_equal(again.predict(table), fitted.predict(table))
+
+    def test_threads(self, classifier):
+        X, y = few(WINE)[0]
+        widths = list(range(2, 12))
+
+        def adapted(width):
+            return classifier.adapt(X[:, :width], y).predict_proba(X[:, :width])
+
+        with ThreadPoolExecutor(4) as pool:
+            for width, p in zip(widths, pool.map(adapted, widths), strict=True):
+                np.testing.assert_array_equal(p, adapted(width))
 
 
 class TestPartialFit:
