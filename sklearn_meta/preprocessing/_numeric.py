@@ -6,7 +6,6 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.preprocessing import StandardScaler
 
 TAIL = 0.01
 """Share of the rows at each end that cannot stretch the scale."""
@@ -54,8 +53,8 @@ def learn_scaling(values: np.ndarray) -> Scaling | None:
     trimmed = winsorise(seen, TAIL)
     if trimmed.min() == trimmed.max():
         trimmed = seen
-    scaler = StandardScaler().fit(trimmed[:, None])
-    return Scaling(float(scaler.mean_[0]), float(scaler.scale_[0]), False, low, high)
+    # A StandardScaler would take most of the time in which a small table is learned from.
+    return Scaling(float(trimmed.mean()), float(trimmed.std()), False, low, high)
 
 
 def is_constant(low: float, high: float) -> bool:
