@@ -8,25 +8,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_meta._checks import check_use_prior, warn_of_names
-from sklearn_meta._learn_prior import learn_prior, vague_prior
-from sklearn_meta._learning import TRAINING_PARAMETERS, new_table_encoder, starts_from_bundled
+from sklearn_meta._learn_prior import learn_prior
+from sklearn_meta._learning import TRAINING_PARAMETERS
 from sklearn_meta._novelty import novelty
+from sklearn_meta._one_table import fit_more, fit_one, prior_for
 from sklearn_meta._prior import Prior
-from sklearn_meta._resolve_prior import (
-    bundled_prior,
-    check_agreement,
-    check_prior_serves,
-    load_prior,
-)
+from sklearn_meta._resolve_prior import check_agreement, check_prior_serves, load_prior
 from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta._task_table import fit_table
-from sklearn_meta.preprocessing._columns import read_table
-from sklearn_meta.preprocessing._tables import concatenate, match
 from sklearn_meta.tasks import Task
 
 
@@ -194,7 +188,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
             return self._fit(X, y, classes)
         y = self._check_rows(X, y)
         if self._adapted.model.is_opened:
-            self._become(self._fit_more(X, y, classes))
+            self._become(fit_more(self, X, y, classes))
             return self
         model, use_prior = self._adapted.model, check_use_prior(self.use_prior)
         z = self._encode(model, X)
@@ -253,51 +247,18 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         y = self._check_rows(X, y)
         prior, trained = self._prior_or_none(), {}
         if prior is None:
-            prior, trained = self._prior_for(X, y)
+            prior, trained = prior_for(self, X, y)
         model = self._model_of(prior)
         if model.is_open:
-            encoder = new_table_encoder(self.preprocessor, prior)
-            return self._fit_open(prior, model, encoder, X, y, classes)
+            return fit_one(self, prior, X, y, classes)
         z = self._encode(model, X)
         return self._fit_encoded(prior, model, z, y, classes) | trained
-
-    def _prior_for(self, X: Any, y: np.ndarray) -> tuple[Prior, dict[str, Any]]:
-        """Prior for a data set where the user has none, and the attributes of its training."""
-        if starts_from_bundled(self):
-            return bundled_prior(self._estimator_type_of_prior), {}
-        if isinstance(self.learner, str) and self.learner == "auto":
-            return vague_prior(self, X, y), {}
-        read_table(X)  # which names its faults as scikit-learn does
-        prior, history = learn_prior(self, [Task(X, y)])
-        return prior, {"history_": history}
-
-    def _fit_open(
-        self, prior: Prior, model: Any, encoder: Any, X: Any, y: np.ndarray, classes: Any
-    ) -> dict[str, Any]:
-        """Adapt from an open prior, with an encoder that is still to be fitted."""
-        table = read_table(X)
-        table = table.take(np.arange(table.n_rows))  # the user may change X later
-        model = self._open(model, encoder.fit([table]), y)
-        z = encoder.transform(table, estimator_name=type(self).__name__)
-        return self._fit_encoded(prior, model, z, y, classes) | {"_rows": (table, np.array(y))}
-
-    def _fit_more(self, X: Any, y: np.ndarray, classes: Any) -> dict[str, Any]:
-        """Adapt to all rows so far from an open prior: columns and units are learned anew."""
-        self._encode_more(y, classes)  # which refuses what the first rows did not announce
-        model, (seen, y_seen) = self._adapted.model, self._rows
-        warn_of_names(type(self).__name__, model.encoder, X)
-        table = match(read_table(X), (seen.names, seen.n_columns), type(self).__name__)
-        table, _ = concatenate([seen, table])
-        prior = self._adapted.prior
-        y = np.concatenate([y_seen, y])
-        classes = self._announced_classes()
-        return self._fit_open(prior, self._model_of(prior), clone(model.encoder), table, y, classes)
 
     def _fit_encoded(
         self, prior: Prior, model: Any, z: np.ndarray, y: np.ndarray, classes: Any
     ) -> dict[str, Any]:
         """Adapt to encoded rows; return the fitted attributes."""
-        from sklearn_meta._model import Adapted
+        from sklearn_meta._adapted import Adapted
 
         use_prior = check_use_prior(self.use_prior)
         encoded = self._encode_support(model, y, classes)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sklearn_meta._adapted import Adapted
 from sklearn_meta._checks import check_use_prior, warn_of_names
 from sklearn_meta._learning import checked_tasks
-from sklearn_meta._model import Adapted
 from sklearn_meta._novelty import novelty
 from sklearn_meta._targets import EncodedTargets
 

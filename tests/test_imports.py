@@ -13,10 +13,11 @@ PACKAGE = Path(sklearn_meta.__file__).parent
 ROOMS = [
     ["_classifier", "_regressor", "_reconstructor"],
     ["_estimator"],
-    ["_many", "_task_table"],
+    ["_many", "_task_table", "_one_table"],
     ["_learn_prior", "_novelty", "_shared_classes"],
     ["_learn_tables"],
     ["_learning"],
+    ["_adapted"],
     ["_model", "_checks", "_targets", "_resolve_prior"],
     ["_guard"],
     ["inspection"],
