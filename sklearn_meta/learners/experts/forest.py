@@ -95,7 +95,8 @@ def _out_of_bag(forest: Any) -> np.ndarray:
     if hasattr(forest, "oob_prediction_"):
         return forest.oob_prediction_
     votes = forest.oob_decision_function_
-    return np.where(np.isfinite(votes), votes, np.nanmean(votes, axis=0))
+    known = votes.sum(1, keepdims=True) > 0
+    return np.where(known, votes, votes[known[:, 0]].mean(0))
 
 
 def _all_classes(forest: Any, votes: np.ndarray, n_classes: int) -> np.ndarray:
