@@ -1,7 +1,8 @@
 """Models of synthetic tables: the latents of all columns, and the noisy score that is the target.
 
 Most families are a function of some of correlated latents, plus noise. Two make the latents
-themselves: a structural network, in which columns may be effects of the target, and clusters.
+themselves: a structural network, in which columns may be effects of the target, effects of the
+target alone, and clusters.
 """
 
 from __future__ import annotations
@@ -26,13 +27,14 @@ FUNCTIONS = {
 """Families whose target is a function of given columns."""
 
 FAMILIES = {
-    "linear": 0.22,
-    "additive": 0.2,
-    "interactions": 0.1,
-    "network": 0.18,
-    "trees": 0.1,
-    "gaussian_process": 0.07,
-    "clusters": 0.07,
+    "linear": 0.2,
+    "additive": 0.18,
+    "interactions": 0.09,
+    "network": 0.15,
+    "effects": 0.12,
+    "trees": 0.08,
+    "gaussian_process": 0.06,
+    "clusters": 0.06,
     "prototypes": 0.03,
     "parity": 0.03,
 }
@@ -109,6 +111,23 @@ def of_clusters(
         signal = rng.standard_normal((n_clusters, 1))[cluster]
     signal = _never_constant(signal, latents, rng)
     return Model(latents, signal, mix(signal, rng.standard_normal(signal.shape), share))
+
+
+def of_effects(
+    n_rows: int, n_columns: int, n_outputs: int, share: float, rng: np.random.Generator
+) -> Model:
+    """Columns are effects of what the target is: symptoms of a disease, answers of a person.
+
+    Each tells of one output, more or less; together they tell more than any alone.
+    """
+    signal = standardised(rng.standard_normal((n_rows, n_outputs)))
+    strength = rng.beta(1.0, 3.0, n_columns) * (rng.random(n_columns) < rng.uniform(0.3, 1.0))
+    strength[rng.integers(n_columns)] = rng.uniform(0.1, 0.7)
+    sign = rng.choice([-1.0, 1.0], n_columns)
+    effect = sign * signal[:, rng.integers(n_outputs, size=n_columns)]
+    latents = mix(effect, draw_latents(n_rows, n_columns, rng), strength)
+    score = mix(signal, standardised(rng.standard_normal(signal.shape)), share)
+    return Model(standardised(latents), signal, score)
 
 
 def of_network(

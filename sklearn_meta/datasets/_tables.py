@@ -45,8 +45,9 @@ def make_table_tasks(
     Each has correlated columns of several kinds (skewed, counted, graded, binary, bimodal, mostly
     zero, categorical; rounded, in arbitrary units, some irrelevant, duplicated or partly missing)
     and a target from a family of its own: linear, additive, with interactions, trees, a Gaussian
-    process, clusters, nearest prototypes, exclusive or, or a node of a structural network whose
-    columns may be effects of the target. Two of five are linear or additive. Noise takes
+    process, clusters, nearest prototypes, exclusive or, a node of a structural network whose
+    columns may be effects of the target, or the common cause of all columns that tell of it. Two of
+    five are linear or additive. Noise takes
     between hardly anything and nearly all of a target.
 
     Meta-training on such draws is the idea of N. Hollmann, S. Müller, K. Eggensperger and F. Hutter
@@ -130,6 +131,9 @@ def _table(
     kinds = draw_kinds(n_columns, rng)
     if family == "network":
         model = models.of_network(n_rows, n_columns, n_scores, share, rng)
+        seen, _ = _observed(model.latents, kinds, rng)
+    elif family == "effects":
+        model = models.of_effects(n_rows, n_columns, n_scores, share, rng)
         seen, _ = _observed(model.latents, kinds, rng)
     elif family == "clusters":
         model = models.of_clusters(n_rows, n_columns, n_scores, share, rng)

@@ -21,8 +21,9 @@ N_FOLDS_OF_MANY = 5
 #: With more rows than landmarks, and so many for each column, nothing is left out: it is dear, and
 #: the relevance of a column hardly depends on a single row.
 ROWS_A_COLUMN = 4
-#: Up to so many rows every row is a landmark; of more, this many.
+#: Up to so many rows all are compared with all; of more, with so many landmarks among them.
 MAX_LANDMARKS = 128
+N_LANDMARKS = 192
 #: Rows that the noise is estimated with beforehand, at the variance of the target.
 PRIOR_ROWS = 0.5
 SMALLEST_SQUARE = 1e-12
@@ -95,7 +96,8 @@ class Table:
         if n <= MAX_SINGLE_FOLDS:
             rank, n_folds = order.argsort(1), n
         elif n > MAX_LANDMARKS:
-            position = torch.arange(MAX_LANDMARKS, device=x.device) * n // MAX_LANDMARKS
+            m = min(n, N_LANDMARKS)
+            position = torch.arange(m, device=x.device) * n // m
             landmarks = order[:, position]
         fold = torch.arange(n_folds, device=x.device)[:, None, None]
         held = (rank % n_folds == fold).to(x.dtype)

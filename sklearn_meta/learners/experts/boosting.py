@@ -14,7 +14,7 @@ from sklearn_meta.learners.experts._expert import Expert, Table, noise_of
 
 MIN_ROWS = 1000
 N_FOLDS = 3
-N_ROUNDS = 100
+N_ROUNDS = 60
 MAX_LEAVES = 15
 #: Weight of the even distribution that is mixed into the probabilities.
 SMOOTHING = (0.01, 0.05)

@@ -195,8 +195,8 @@ class TestLandmarks:
         close(again, out, 1e-5)
 
     def test_landmarks_are_distinct_rows(self):
-        table = Table.of(*draw("regression", n_tables=3, n_rows=131))
-        assert all(len(set(rows.tolist())) == 128 for rows in table.landmarks)
+        table = Table.of(*draw("regression", n_tables=3, n_rows=210))
+        assert all(len(set(rows.tolist())) == _expert.N_LANDMARKS for rows in table.landmarks)
 
 
 def test_kernels_are_positive_and_equal_rows_are_the_most_similar():
