@@ -12,7 +12,7 @@ from sklearn_meta.networks import linear
 
 N_FACTS = 7
 HIDDEN = 16
-LOG_ODDS_OF_NAMES, TRUST_IN_NAMES = 3.0, 0.3
+LOG_ODDS_OF_NAMES, TRUST_IN_NAMES = 2.0, 0.2
 LOWEST_SCORE = -8.0  # of a row: one outlier must not decide
 
 

@@ -25,6 +25,7 @@ LARGEST_SHARE = 0.75  # of a table's rows that are support
 FEWEST_EPISODES, MOST_EPISODES, ALL_EPISODES = 4, 40, 1200
 SHARE_OF_TIME = 0.5  # of what meta-training may take
 LOWEST_LOG_SCORE = -30.0
+FEWEST_TABLES = 24  # of fewer parts are made
 NOTHING = -1e6  # score of what is not there
 LARGEST_ERROR = 20.0
 
@@ -53,20 +54,28 @@ def gate_episodes(
     -------
     TaskStore
         A row is an episode, as `unpack` reads it. Tables without an episode, whose rows are all of
-        one class or value, are left out.
+        one class or value, are left out. Of few tables each is cut into several, with some of its
+        columns and classes.
 
     Raises
     ------
     ValueError
         If there is no episode at all.
     """
-    started, n_tables = time.perf_counter(), len(tables)
+    started = time.perf_counter()
+    if priors is None:
+        priors = [None] * len(tables)
+    if len(tables) < FEWEST_TABLES:
+        n_parts = math.ceil(FEWEST_TABLES / len(tables))
+        priors = [prior for prior in priors for _ in range(n_parts)]
+        tables = [table.part(rng) for table in tables for _ in range(n_parts)]
+    n_tables = len(tables)
     if n_episodes is None:
         n_episodes = min(max(ALL_EPISODES // n_tables, FEWEST_EPISODES), MOST_EPISODES)
     found: dict[int, list[np.ndarray]] = {t: [] for t in range(n_tables)}
     for round_ in range(n_episodes):
         for t, table in enumerate(tables):
-            row = _episode(table, rng, None if priors is None else priors[t])
+            row = _episode(table, rng, priors[t])
             if row is not None:
                 found[t].append(row)
         if round_ and time.perf_counter() - started > SHARE_OF_TIME * max_time:
@@ -80,7 +89,8 @@ def gate_episodes(
     x = np.concatenate([np.stack(rows) for rows in found.values()])
     offsets = np.cumsum([0, *map(len, found.values())])
     nothing = np.zeros((len(x), 1), np.float32)
-    return TaskStore(x, nothing, offsets, [tables[t].name for t in found])
+    names = [f"{tables[t].name}, {t}" for t in found]
+    return TaskStore(x, nothing, offsets, names)
 
 
 def unpack(rows: Tensor, gate: Gate) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -126,7 +126,7 @@ class InContextModule(nn.Module):
         """Go back towards the weights at the start, as far as tables held out are better for.
 
         The step is taken that they are best for, if that is by more than chance; with too few of
-        them to tell none is.
+        them to tell none is. Where nothing was held out all that was learned is kept.
         """
         with torch.no_grad():
             learned = [p.clone() for p in self.gate.parameters()]
@@ -138,7 +138,7 @@ class InContextModule(nn.Module):
                 parts = [(self.gate_loss(x) * m).sum(-1) / m.sum(-1) for x, m in rows]
                 return torch.cat(parts)
 
-            best = 0.0
+            best = 0.0 if held_out else 1.0
             if sum(len(x) for x, _ in rows) >= FEWEST_TO_TELL:
                 before, least = losses(0.0), 0.0
                 for step in STEPS:

@@ -13,7 +13,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, MixtureSam
 
 from sklearn_meta.learners._base import IMPOSSIBLE, Learner, Signature
 from sklearn_meta.learners._column_prior import ColumnPrior
-from sklearn_meta.learners._gate_episodes import MOST_EPISODES, gate_episodes
+from sklearn_meta.learners._gate_episodes import gate_episodes
 from sklearn_meta.learners._in_context_module import InContextModule, impossible_beyond, padded
 from sklearn_meta.learners._mixture import Mixture
 from sklearn_meta.preprocessing._column_names import EncodedColumn
@@ -75,9 +75,9 @@ class InContext(Learner):
     def defaults(self, signature: Signature) -> dict[str, Any]:
         return {
             "shots": (0, 0),  # an episode is one row, which no other row is adapted on
-            "n_query": MOST_EPISODES,
+            "n_query": 16,
             "batch_size": 8,
-            "max_iter": 1000,
+            "max_iter": 600,
             "learning_rate_init": 1e-3,
             "alpha": 0.0,  # weights are drawn to those at the start instead
             "validation_fraction": 0.25,

@@ -53,6 +53,14 @@ class Table:
         columns = tuple(self.column(at[name]) for name in names)
         return Table(names, self.n_rows, self.n_columns, columns=columns)
 
+    def select(self, columns: np.ndarray) -> Table:
+        """Return some of the columns, by their positions."""
+        names = None if self.names is None else tuple(self.names[j] for j in columns)
+        if self.matrix is not None:
+            return Table(names, self.n_rows, len(columns), matrix=self.matrix[:, columns])
+        kept = tuple(self.columns[j] for j in columns)
+        return Table(names, self.n_rows, len(columns), columns=kept)
+
     def take(self, rows: np.ndarray) -> Table:
         """Return some of the rows."""
         n_rows = len(rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.base import clone
@@ -42,6 +42,18 @@ class TableTask:
     def n_rows(self) -> int:
         """Number of rows."""
         return len(self.y)
+
+    def part(self, rng: np.random.Generator) -> TableTask:
+        """Draw a table of some of the columns and, of many classes, some of the classes."""
+        width = self.X.n_columns
+        columns = np.sort(rng.choice(width, rng.integers((width + 1) // 2, width + 1), False))
+        rows, y = np.arange(self.n_rows), self.y
+        if y.dtype.kind != "f":
+            classes = np.unique(y)
+            ways = rng.integers(min(2, len(classes)), len(classes) + 1)
+            rows = np.flatnonzero(np.isin(y, rng.choice(classes, ways, False)))
+            y = y[rows]
+        return replace(self, X=self.X.take(rows).select(columns), y=y)
 
     def encode(
         self, support: np.ndarray, query: np.ndarray
