@@ -102,7 +102,7 @@ def main() -> None:
             "n_rows": len(x),
             "columns": [],
             "versions": {"sklearn_meta": __version__, "torch": str(torch.__version__)},
-            "meta_parameters": {"learner": {"name": "InContext", "params": {"anchor": 0.1}}},
+            "meta_parameters": {"learner": {"name": "InContext", "params": InContext().get_params()}},
             "made_by": "benchmarks/tabular_prior.py, tables of datasets.make_table_tasks",
             "seed": args.seed,
         },

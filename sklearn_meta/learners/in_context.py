@@ -55,7 +55,7 @@ class InContext(Learner):
 
     Parameters
     ----------
-    anchor : float, default=0.1
+    anchor : float, default=0.02
         How strongly meta-training draws the gate to the weights that it starts with, those of the
         bundled prior: half of it times the squared distance is added to the loss.
 
@@ -69,7 +69,7 @@ class InContext(Learner):
     takes_networks = False
     heterogeneous = True
 
-    def __init__(self, anchor: float = 0.1):
+    def __init__(self, anchor: float = 0.02):
         self.anchor = anchor
 
     def defaults(self, signature: Signature) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class InContext(Learner):
             "n_query": 16,
             "batch_size": 8,
             "max_iter": 600,
-            "learning_rate_init": 1e-3,
+            "learning_rate_init": 3e-3,
             "alpha": 0.0,  # weights are drawn to those at the start instead
             "validation_fraction": 0.25,
         }

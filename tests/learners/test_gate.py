@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_meta.learners import InContext, Signature
+from sklearn_meta.learners import InContext, Signature, _gate_episodes
 from sklearn_meta.learners._gate import N_FACTS, Gate, facts_of
-from sklearn_meta.learners._gate_episodes import N_QUERY, gate_episodes, unpack
+from sklearn_meta.learners._gate_episodes import FEWEST_TABLES, N_QUERY, gate_episodes, unpack
 from sklearn_meta.learners.experts import SLOTS
 from sklearn_meta.preprocessing import OwnTableEncoder
 from sklearn_meta.preprocessing._columns import read_table
@@ -113,10 +113,27 @@ class TestGate:
 
 class TestEpisodes:
     @every_kind
-    def test_what_is_packed_is_what_the_gate_reads(self, kind):
+    def test_few_tables_are_cut_into_parts(self, kind):
+        rng = np.random.default_rng(0)
+        store = gate_episodes([table(kind, 1), table(kind, 3)], rng, n_episodes=2)
+        parts = [name.rsplit(", ", 1) for name in store.names]
+        assert {name for name, _ in parts} == {"table 1", "table 3"}
+        assert len(parts) > FEWEST_TABLES // 2 and [int(i) for _, i in parts] == sorted(
+            int(i) for _, i in parts
+        )
+        whole = table(kind, 3)
+        for _ in range(10):
+            part = whole.part(rng)
+            assert (whole.X.n_columns + 1) // 2 <= part.X.n_columns <= whole.X.n_columns
+            assert part.X.n_rows == part.n_rows <= whole.n_rows
+            assert len(np.unique(part.y)) >= 2
+
+    @every_kind
+    def test_what_is_packed_is_what_the_gate_reads(self, kind, monkeypatch):
+        monkeypatch.setattr(_gate_episodes, "FEWEST_TABLES", 0)
         tables = [table(kind, seed) for seed in (1, 3)]
         store = gate_episodes(tables, np.random.default_rng(0), n_episodes=3)
-        assert store.names == ["table 1", "table 3"] and store.n_tasks == 2
+        assert store.names == ["table 1, 0", "table 3, 1"] and store.n_tasks == 2
         assert np.isfinite(store.x).all() and store.x.dtype == np.float32
         gate = make_gate(kind)
         facts, scores, log_scores, errors = unpack(torch.from_numpy(store.x), gate)
@@ -147,11 +164,12 @@ class TestEpisodes:
         np.testing.assert_array_equal(one, other)
 
     @every_kind
-    def test_tables_without_two_values_are_left_out(self, kind):
+    def test_tables_without_two_values_are_left_out(self, kind, monkeypatch):
+        monkeypatch.setattr(_gate_episodes, "FEWEST_TABLES", 0)
         good, bad = table(kind, 1), table(kind, 2)
         bad = TableTask("bad", bad.X, np.zeros_like(bad.y), bad.encoder)
         store = gate_episodes([bad, good], np.random.default_rng(0), n_episodes=2)
-        assert store.names == ["table 1"]
+        assert store.names == ["table 1, 1"]
         with pytest.raises(ValueError, match="no task has rows of two classes"):
             gate_episodes([bad], np.random.default_rng(0), n_episodes=2)
 
