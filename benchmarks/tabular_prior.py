@@ -102,7 +102,7 @@ def main() -> None:
             "n_rows": len(x),
             "columns": [],
             "versions": {"sklearn_meta": __version__, "torch": str(torch.__version__)},
-            "meta_parameters": {"learner": {"name": "InContext", "params": InContext().get_params()}},
+            "meta_parameters": {"learner": learner_config(InContext())},
             "made_by": "benchmarks/tabular_prior.py, tables of datasets.make_table_tasks",
             "seed": args.seed,
         },
