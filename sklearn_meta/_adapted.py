@@ -162,6 +162,7 @@ def _export_table(model: Model) -> dict[str, Any]:
         "n_outputs": model.signature.n_outputs,
         "encoder": export_encoder(model.encoder),
         "scaler": None if model.scaler is None else model.scaler.to_dict(),
+        "labels": model.labels,
     }
 
 
@@ -169,5 +170,9 @@ def _import_table(model: Model, table: dict[str, Any]) -> Model:
     """Open a model again with what `_export_table` gave."""
     scaler = None if table["scaler"] is None else TargetScaler.from_dict(*table["scaler"])
     return model.opened(
-        table["kind"], table["n_outputs"], import_encoder(*table["encoder"]), scaler
+        table["kind"],
+        table["n_outputs"],
+        import_encoder(*table["encoder"]),
+        scaler,
+        table["labels"],
     )

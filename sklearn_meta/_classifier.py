@@ -388,14 +388,20 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
             return EncodedTargets(codes, len(self.classes_), attributes)
         return EncodedTargets(self._known[codes], None, attributes)
 
-    def _targets_of_tables(self, tasks: list[Task]) -> list[list[np.ndarray]]:
-        ys = self._checked_targets(tasks)
-        return [[_codes(target) for target in (y.T if y.ndim == 2 else y[None])] for y in ys]
+    def _targets_of_tables(
+        self, tasks: list[Task]
+    ) -> list[list[tuple[np.ndarray, tuple[str, ...] | None]]]:
+        return [
+            # Zeros and ones of label sets are no names.
+            [(_codes(label), None) for label in y.T] if y.ndim == 2 else [(_codes(y), _texts(y))]
+            for y in self._checked_targets(tasks)
+        ]
 
-    def _open(self, model: Any, encoder: Any, y: np.ndarray) -> Any:
+    def _open(self, model: Any, encoder: Any, y: np.ndarray, classes: Any) -> Any:
         if y.ndim == 2:
             return model.opened("multilabel", y.shape[1], encoder, None)
-        return model.opened("classification", 0, encoder, None)
+        labels = _texts(y if classes is None else _union(np.unique(y), classes))
+        return model.opened("classification", 0, encoder, None, labels)
 
     def _announced_classes(self) -> Any:
         return None if self._is_multilabel else self.classes_
@@ -430,6 +436,11 @@ def _probabilities(one: MetaClassifier, z: np.ndarray) -> np.ndarray:
 
 def _codes(y: np.ndarray) -> np.ndarray:
     return np.unique(y, return_inverse=True)[1]
+
+
+def _texts(y: np.ndarray) -> tuple[str, ...]:
+    """Labels as text, sorted as their codes are, by which other tables may know them."""
+    return tuple(map(str, np.unique(y).tolist()))
 
 
 def _known_codes(tasks: list[Task], classes: np.ndarray) -> np.ndarray:

@@ -69,11 +69,13 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         """Targets of more rows of the task that this estimator is adapted to."""
 
     @abstractmethod
-    def _targets_of_tables(self, tasks: list[Task]) -> list[list[np.ndarray]]:
-        """Targets of tasks that have nothing in common: one array (n_rows,) for each of each."""
+    def _targets_of_tables(
+        self, tasks: list[Task]
+    ) -> list[list[tuple[np.ndarray, tuple[str, ...] | None]]]:
+        """Targets (n_rows,) of tasks by themselves, and what codes of classes stand for."""
 
     @abstractmethod
-    def _open(self, model: Any, encoder: Any, y: np.ndarray) -> Any:
+    def _open(self, model: Any, encoder: Any, y: np.ndarray, classes: Any) -> Any:
         """Open the model of an open prior for a table with these targets."""
 
     def _classes_of_table(self, y: np.ndarray) -> Any:

@@ -125,10 +125,10 @@ def _tables(estimator: MetaEstimator, tasks: list[Task], argument: str) -> list[
             raise kind(f"{argument}: task {task.name!r}: {error}") from error
         if table.n_rows < FEWEST_ROWS:
             continue
-        for j, y in enumerate(targets):
+        for j, (y, labels) in enumerate(targets):
             name = task.name if len(targets) == 1 else f"{task.name}, target {j}"
             encoder = new_table_encoder(estimator.preprocessor)
-            tables.append(TableTask(name, table, y, encoder))
+            tables.append(TableTask(name, table, y, encoder, labels))
     if not tables:
         raise ValueError(
             f"{argument}: every task has a single row, expected at least {FEWEST_ROWS} rows in one."

@@ -67,6 +67,8 @@ class Model:
         Whether it is opened for one table, which alone it serves.
     classes : list or None
         Labels that mean the same in every task.
+    labels : tuple of str or None
+        What the classes of the table are called that it is opened for.
     target_reach : ndarray of shape (n_targets,) or None
         Largest distance of a meta-training task's median target from 0, scaled.
     """
@@ -86,6 +88,7 @@ class Model:
         self.learner = get_learner(config["name"], config["params"])
         self.alone = SupportOnly()
         self.is_open, self.is_opened = prior.encoder is None, False
+        self.labels: tuple[str, ...] | None = None
         if self.is_open:
             self._weights = prior.weights
             return
@@ -104,7 +107,14 @@ class Model:
         alone_side = Side(self.alone, self.alone_module, self.signature.kind)
         self.guard = Guard(prior_side, alone_side)
 
-    def opened(self, kind: str, n_outputs: int, encoder: Any, scaler: TargetScaler | None) -> Model:
+    def opened(
+        self,
+        kind: str,
+        n_outputs: int,
+        encoder: Any,
+        scaler: TargetScaler | None,
+        labels: tuple[str, ...] | None = None,
+    ) -> Model:
         """Return the model of an open prior for one table.
 
         Parameters
@@ -116,6 +126,8 @@ class Model:
             Fitted on the table.
         scaler : TargetScaler or None
             Fitted on its targets, where they are numbers.
+        labels : tuple of str, optional
+            What its classes are called, in the order of their codes.
         """
         model = copy.copy(self)
         model.is_open, model.is_opened = False, True
@@ -123,10 +135,12 @@ class Model:
             self.signature, kind=kind, n_inputs=encoder.n_features_out_, n_outputs=n_outputs
         )
         model._restore(self._weights)
-        model.encoder, model.scaler = encoder, scaler
+        model.encoder, model.scaler, model.labels = encoder, scaler, labels
         if scaler is not None and n_outputs == 1:
-            unit = float(scaler.center_[0]), float(scaler.scale_[0])
-            model.learner.open(model.module, encoder.columns(), *unit)
+            center, scale = float(scaler.center_[0]), float(scaler.scale_[0])
+            model.learner.open(model.module, encoder.columns(), center=center, scale=scale)
+        elif labels is not None:
+            model.learner.open(model.module, encoder.columns(), labels=labels)
         return model
 
     def rows(self, x: np.ndarray) -> Tensor:

@@ -77,7 +77,7 @@ def _fit(
 ) -> dict[str, Any]:
     table = read_table(X)
     table = table.take(np.arange(table.n_rows))  # the user may change X later
-    model = estimator._open(estimator._model_of(prior), encoder.fit([table]), y)
+    model = estimator._open(estimator._model_of(prior), encoder.fit([table]), y, classes)
     z = encoder.transform(table, estimator_name=type(estimator).__name__)
     fitted = estimator._fit_encoded(prior, model, z, y, classes)
     return fitted | {"_rows": (table, np.array(y))}

@@ -246,10 +246,10 @@ class MetaRegressor(RegressorMixin, MetaEstimator):
             arrays=arrays,
         )
 
-    def _targets_of_tables(self, tasks: list[Task]) -> list[list[np.ndarray]]:
-        return [list(_columns(task.y).T) for task in tasks]
+    def _targets_of_tables(self, tasks: list[Task]) -> list[list[tuple[np.ndarray, None]]]:
+        return [[(y, None) for y in _columns(task.y).T] for task in tasks]
 
-    def _open(self, model: Any, encoder: Any, y: np.ndarray) -> Any:
+    def _open(self, model: Any, encoder: Any, y: np.ndarray, classes: Any) -> Any:
         y = _columns(y)
         return model.opened("regression", y.shape[1], encoder, TargetScaler().fit([y]))
 

@@ -125,7 +125,7 @@ def fit_table(estimator: MetaEstimator, X: Any, y: Any) -> dict[str, Any]:
     if model.is_open:
         # All tasks have the columns of one table: what they are is learned from all its rows.
         encoder = new_table_encoder(base.preprocessor, prior).fit([table.X])
-        model = base._open(model, encoder, y)
+        model = base._open(model, encoder, y, classes)
     estimators = base._adapt_many(tasks, classes, model)
     # Rows of a task that is not there are foretold without any support.
     nothing = np.zeros((0, model.signature.n_inputs), np.float32)

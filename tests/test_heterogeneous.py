@@ -179,6 +179,64 @@ class TestFitTasks:
         assert result.mean[0] > 0.7
 
 
+@pytest.fixture(scope="module")
+def halves():
+    """Meta-trained with one half of the irises; four rows of the other half, and the others."""
+    X, y = IRIS
+    order = np.random.default_rng(0).permutation(len(y))
+    first, second = order[:75], order[75:]
+    tasks = {"digits": few(DIGITS, 80)[0], "iris": (X.iloc[first], y[first])}
+    meta = MetaClassifier(random_state=0, max_time=1).fit_tasks(tasks)
+    other = y[second]
+    start = [np.flatnonzero(other == label)[0] for label in np.unique(y)]
+    start = np.r_[start, np.flatnonzero(other == "virginica")[1]]
+    rest = np.setdiff1d(np.arange(75), start)
+    rows = X.iloc[second]
+    return meta, (rows.iloc[start], other[start]), (rows.iloc[rest], other[rest])
+
+
+class TestNames:
+    """Columns and labels of the same names in several tables."""
+
+    def test_four_rows_of_classes_that_another_table_has(self, halves):
+        meta, support, query = halves
+        model = meta.adapt(*support)
+        unnamed = meta.adapt(support[0].to_numpy(), support[1])
+        assert model.score(*query) > 0.9 > unnamed.score(query[0].to_numpy(), query[1])
+        step = meta.adapt(support[0][:2], support[1][:2], classes=np.unique(support[1]))
+        step.partial_fit(support[0][2:], support[1][2:])
+        np.testing.assert_allclose(
+            step.predict_proba(query[0]), model.predict_proba(query[0]), rtol=1e-6, atol=1e-9
+        )
+
+    def test_other_names_of_columns_or_labels_are_as_none(self, halves):
+        meta, support, query = halves
+        p = meta.adapt(support[0].to_numpy(), support[1]).predict_proba(query[0].to_numpy())
+        columns = [f"other {c}" for c in "abcd"]
+        renamed = meta.adapt(support[0].set_axis(columns, axis=1), support[1])
+        np.testing.assert_allclose(
+            renamed.predict_proba(query[0].set_axis(columns, axis=1)), p, rtol=1e-6, atol=1e-9
+        )
+        relabelled = meta.adapt(support[0], np.char.add(support[1].astype(str), " b"))
+        np.testing.assert_allclose(relabelled.predict_proba(query[0]), p, rtol=1e-6, atol=1e-9)
+
+    def test_saved_and_pickled(self, halves, tmp_path):
+        meta, support, query = halves
+        model = meta.adapt(*support)
+        p = model.predict_proba(query[0])
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict_proba(query[0]), p)
+        path = tmp_path / "prior.safetensors"
+        meta.prior_.save(path)
+        loaded = MetaClassifier(prior=Prior.load(path)).fit(*support)
+        np.testing.assert_allclose(loaded.predict_proba(query[0]), p, rtol=1e-6, atol=1e-9)
+
+    def test_task_column(self, halves):
+        meta, support, query = halves
+        X = support[0].assign(garden=["a", "a", "b", "b"])
+        model = MetaClassifier(prior=meta.prior_, task_column="garden").fit(X, support[1])
+        assert model.score(query[0].assign(garden="a"), query[1]) > 0.8
+
+
 class TestBundled:
     @pytest.fixture(autouse=True)
     def offline(self, monkeypatch):

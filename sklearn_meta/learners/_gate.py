@@ -12,7 +12,11 @@ from sklearn_meta.networks import linear
 
 N_FACTS = 7
 HIDDEN = 16
-LOG_ODDS_OF_NAMES, TRUST_IN_NAMES = 2.0, 0.2
+#: Log odds of the expert of names beforehand, and how much left-out scores move them: a label may
+#: be that of other things by accident, which a few rows tell.
+NAMES = {"regression": (2.0, 1.0), "classification": (0.0, 2.0)}
+#: Rows at which they move them half as much: of few numbers they are too hopeful to tell.
+ROWS_AT_HALF = {"regression": 40.0, "classification": 0.0}
 LOWEST_SCORE = -8.0  # of a row: one outlier must not decide
 
 
@@ -45,8 +49,7 @@ class Gate(nn.Module):
             -torch.log(torch.tensor(sizes, dtype=torch.float32).clamp_min(1))[self.expert]
         )
         self.trust = nn.Parameter(torch.zeros(self.n_experts))
-        # Log odds of the expert of names beforehand, and how much left-out scores move them.
-        self.names = nn.Parameter(torch.tensor([LOG_ODDS_OF_NAMES, TRUST_IN_NAMES]))
+        self.names = nn.Parameter(torch.tensor(NAMES[kind]))
 
     def forward(self, scores: Tensor, facts: Tensor) -> Tensor:
         """Log weights (..., V).
@@ -71,7 +74,9 @@ class Gate(nn.Module):
         logits = self.bias + bias + trust[..., self.expert] * behind
         return logits.log_softmax(-1)
 
-    def log_share_of_names(self, log_weight: Tensor, scores: Tensor, named: Tensor) -> Tensor:
+    def log_share_of_names(
+        self, log_weight: Tensor, scores: Tensor, named: Tensor, facts: Tensor
+    ) -> Tensor:
         """Logarithm (...) of the share of the expert of names against all others.
 
         Parameters
@@ -80,12 +85,15 @@ class Gate(nn.Module):
             Log weights and log scores of the others.
         named : Tensor of shape (..., V'')
             Log scores of its variants, summed over the rows left out.
+        facts : Tensor of shape (..., N_FACTS)
         """
         if not named.shape[-1]:
             return scores.new_full(scores.shape[:-1], -torch.inf)
         others = (log_weight + scores).logsumexp(-1)
         own = (named.log_softmax(-1) + named).logsumexp(-1)
-        log_odds = self.names[0] + self.names[1] * (own - others)
+        n_rows = facts[..., 0].exp()
+        trust = self.names[1] * n_rows / (n_rows + ROWS_AT_HALF[self.kind])
+        log_odds = self.names[0] + trust * (own - others)
         return torch.nn.functional.logsigmoid(log_odds)
 
     def start_here(self) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_meta.learners._class_prior import ClassPrior
 from sklearn_meta.learners._column_prior import ColumnPrior
 from sklearn_meta.learners._gate import N_FACTS, Gate
 from sklearn_meta.learners._mixture import Mixture, Panel
+from sklearn_meta.learners._named_classes import NamedClasses
 from sklearn_meta.learners._named_table import NamedTable
 from sklearn_meta.learners.experts import log_score
 from sklearn_meta.tasks import TaskStore
@@ -35,7 +37,7 @@ def gate_episodes(
     rng: np.random.Generator,
     max_time: float = math.inf,
     n_episodes: int | None = None,
-    priors: Sequence[ColumnPrior] | None = None,
+    priors: Sequence[ColumnPrior | ClassPrior] | None = None,
 ) -> TaskStore:
     """Let the experts foresee query rows of random episodes of every table.
 
@@ -47,7 +49,7 @@ def gate_episodes(
         Seconds that meta-training may take. At least two episodes of every table are drawn.
     n_episodes : int, optional
         Episodes of a table; by default the more the fewer tables there are.
-    priors : sequence of ColumnPrior, optional
+    priors : sequence of ColumnPrior or ClassPrior, optional
         For each table what other tables' names promise.
 
     Returns
@@ -105,7 +107,7 @@ def unpack(rows: Tensor, gate: Gate) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def _episode(
-    table: TableTask, rng: np.random.Generator, prior: ColumnPrior | None
+    table: TableTask, rng: np.random.Generator, prior: ColumnPrior | ClassPrior | None
 ) -> np.ndarray | None:
     """One row of `gate_episodes`; None where the support has but one class or value."""
     most = min(MOST_SHOTS, math.floor(LARGEST_SHARE * table.n_rows), table.n_rows - 1)
@@ -127,7 +129,7 @@ def _episode(
     x, x_query, encoder = table.encode(support, query)
     y, y_query = (torch.from_numpy(part) for part in table.targets(support, query))
     names = None
-    if prior is not None:
+    if prior is not None and not ways:
         scaler = table.scaler(support)
         names = NamedTable.of(
             prior, encoder.columns(), float(scaler.center_[0]), float(scaler.scale_[0])
@@ -135,6 +137,9 @@ def _episode(
     if ways:
         lookup = torch.from_numpy(classes)
         y, y_query = torch.searchsorted(lookup, y), torch.searchsorted(lookup, y_query)
+        if prior is not None and table.labels is not None:
+            labels = [table.labels[c] for c in classes]
+            names = NamedClasses.of(prior, encoder.columns(), labels)
     with torch.no_grad():
         x, x_query = (torch.from_numpy(part)[None].double() for part in (x, x_query))
         panel = Panel.of(x, y[None], ways or None, names)
@@ -153,7 +158,8 @@ def _episode(
             foreseen = panel.named.forecast(x_query[0])
             named[0] = (log_weight + own).logsumexp(-1)
             full[0, -1] = (log_weight[:, None] + log_score(foreseen, y_query[None])[0]).logsumexp(0)
-            full[1, -1] = log_weight.exp() @ foreseen[0, ..., 0] - y_query
+            if not ways:
+                full[1, -1] = log_weight.exp() @ foreseen[0, ..., 0] - y_query
         full[0].clamp_(min=LOWEST_LOG_SCORE)
         full[1].clamp_(-LARGEST_ERROR, LARGEST_ERROR)
     # A store holds finite numbers; so low a score is as good as none.

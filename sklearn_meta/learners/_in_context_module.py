@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from sklearn_meta.learners._base import IMPOSSIBLE, Signature
+from sklearn_meta.learners._class_prior import ClassPrior
 from sklearn_meta.learners._column_prior import ColumnPrior
 from sklearn_meta.learners._gate import Gate
 from sklearn_meta.learners._gate_episodes import unpack
 from sklearn_meta.learners._mixture import Mixture, Panel
+from sklearn_meta.learners._named_classes import NamedClasses
 from sklearn_meta.learners._named_table import NamedTable
 from sklearn_meta.preprocessing._column_names import EncodedColumn
 from sklearn_meta.tasks._episodes import TaskBatch
@@ -31,7 +33,7 @@ class InContextModule(nn.Module):
     ----------
     signature : Signature
     columns : dict of str to ndarray
-        A `ColumnPrior` as arrays; empty where tables have no names or do not agree.
+        A `ColumnPrior`, or for classes a `ClassPrior`, as arrays; empty where tables have no names.
     generator : torch.Generator
     """
 
@@ -44,15 +46,22 @@ class InContextModule(nn.Module):
         self.columns = nn.Module()
         for name, array in columns.items():
             self.columns.register_buffer(name, torch.tensor(array))
-        self._named: NamedTable | None = None
+        self._named: NamedTable | NamedClasses | None = None
 
     @property
-    def column_prior(self) -> ColumnPrior | None:
+    def column_prior(self) -> ColumnPrior | ClassPrior | None:
         """What names of columns promise."""
         arrays = {name: b.cpu().numpy() for name, b in self.columns.named_buffers()}
-        return ColumnPrior.from_arrays(arrays) if arrays else None
+        prior = ColumnPrior if self.kind == "regression" else ClassPrior
+        return prior.from_arrays(arrays) if arrays else None
 
-    def open(self, columns: Sequence[EncodedColumn], center: float, scale: float) -> None:
+    def open(
+        self,
+        columns: Sequence[EncodedColumn],
+        center: float = 0.0,
+        scale: float = 1.0,
+        labels: Sequence[str] | None = None,
+    ) -> None:
         """Serve one table alone, whose columns have names.
 
         Parameters
@@ -60,9 +69,15 @@ class InContextModule(nn.Module):
         columns : sequence of EncodedColumn
         center, scale : float
             A target is ``center + scale * y`` in units of its own, if `y` is what the learner sees.
+        labels : sequence of str, optional
+            What the classes are called, in the order of their codes.
         """
         prior = self.column_prior
-        if prior is not None and self.n_outputs == 1:
+        if prior is None:
+            return
+        if self.kind == "classification" and labels is not None:
+            self._named = NamedClasses.of(prior, columns, labels)
+        elif self.kind == "regression" and self.n_outputs == 1:
             self._named = NamedTable.of(prior, columns, center, scale)
 
     def panel(self, x: Tensor, y: Tensor, ways: int) -> Panel:
@@ -78,7 +93,8 @@ class InContextModule(nn.Module):
         """
         x = x.double()
         if self.kind == "classification":
-            return Panel.of(x[None], y[None], ways)
+            named = self._named if self._named and self._named.n_classes == ways else None
+            return Panel.of(x[None], y[None], ways, named)
         x = x.expand(y.shape[1], *x.shape)
         if self.kind == "multilabel":
             return Panel.of(x, y.long().T, 2)
@@ -113,7 +129,7 @@ class InContextModule(nn.Module):
         facts, scores, log_scores, errors = unpack(rows, self.gate)
         scores, named = scores[..., :-1], scores[..., -1:]
         log_weight = self.gate(scores, facts)
-        log_named = self.gate.log_share_of_names(log_weight, scores, named)[..., None]
+        log_named = self.gate.log_share_of_names(log_weight, scores, named, facts)[..., None]
         others = torch.log1p(-log_named.exp().clamp_max(LARGEST_SHARE))
         log_weight = torch.cat([log_weight + others, log_named], -1)
         loss = -(log_weight[..., None] + log_scores).logsumexp(-2).mean(-1)

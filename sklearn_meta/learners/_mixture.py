@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from sklearn_meta.learners._gate import LOWEST_SCORE, Gate, facts_of
+from sklearn_meta.learners._named_classes import NamedClasses, NamedClassesFit
 from sklearn_meta.learners._named_table import NamedFit, NamedTable
 from sklearn_meta.learners.experts import EXPERTS, SLOTS, Slot, Table, Warp, log_score
 from sklearn_meta.learners.experts._columns import Columns
@@ -48,7 +49,7 @@ class Panel:
     facts : Tensor of shape (B, N_FACTS)
     relevance : Tensor of shape (B, c)
         Of the columns' values and ranks, see `relevance`.
-    named : NamedFit or None
+    named : NamedFit, NamedClassesFit or None
         The expert of the columns' names, for B = 1.
     named_left_out : Tensor of shape (B, V'', n)
         Log scores of its variants; V'' is 0 where there is none.
@@ -59,12 +60,16 @@ class Panel:
     left_out: Tensor
     facts: Tensor
     relevance: Tensor
-    named: NamedFit | None
+    named: NamedFit | NamedClassesFit | None
     named_left_out: Tensor
 
     @classmethod
     def of(
-        cls, x: Tensor, y: Tensor, n_classes: int | None, names: NamedTable | None = None
+        cls,
+        x: Tensor,
+        y: Tensor,
+        n_classes: int | None,
+        names: NamedTable | NamedClasses | None = None,
     ) -> Panel:
         """Fit to rows (B, n, p) and numbers or codes of classes (B, n), at least one row.
 
@@ -112,7 +117,7 @@ class Mixture:
         Of which some variants are kept.
     kept : tuple of Tensor
         Positions of the variants of each that are kept.
-    named : NamedFit or None
+    named : NamedFit, NamedClassesFit or None
         The expert of the columns' names, whose variants come last.
     log_weight : Tensor of shape (B, V')
     relevance : Tensor of shape (B, c)
@@ -124,7 +129,7 @@ class Mixture:
     columns: Columns
     fits: tuple[Fit, ...]
     kept: tuple[Tensor, ...]
-    named: NamedFit | None
+    named: NamedFit | NamedClassesFit | None
     log_weight: Tensor
     relevance: Tensor
     evidence: Tensor
@@ -136,7 +141,7 @@ class Mixture:
         scores, facts = panel.left_out.sum(-1).to(precision), panel.facts.to(precision)
         log_weight = gate(scores, facts).to(panel.left_out.dtype)
         named = panel.named_left_out.sum(-1)
-        log_named = gate.log_share_of_names(log_weight, scores, named)
+        log_named = gate.log_share_of_names(log_weight, scores, named, facts)
         evidence = (log_weight[..., None] + panel.left_out).logsumexp(1).sum(-1)
         share = log_weight.detach().exp().mean(0)
         order = share.argsort(descending=True)

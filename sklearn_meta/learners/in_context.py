@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, MixtureSameFamily, Normal
 
 from sklearn_meta.learners._base import IMPOSSIBLE, Learner, Signature
+from sklearn_meta.learners._class_prior import ClassPrior
 from sklearn_meta.learners._column_prior import ColumnPrior
+from sklearn_meta.learners._gate import NAMES
 from sklearn_meta.learners._gate_episodes import gate_episodes
 from sklearn_meta.learners._in_context_module import InContextModule, impossible_beyond, padded
 from sklearn_meta.learners._mixture import Mixture
@@ -21,7 +23,7 @@ from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._episodes import Rows, TaskBatch
 from sklearn_meta.tasks._table_task import TableTask
 
-COLUMNS = "columns."  # before the names of the arrays of a `ColumnPrior`
+COLUMNS = "columns."  # before the names of the arrays of a `ColumnPrior` or `ClassPrior`
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -104,17 +106,21 @@ class InContext(Learner):
     def learn_columns(
         self, tables: Sequence[TableTask], weights: dict[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
-        """Weights with what the names of the columns promise of a number, across tables."""
-        if tables[0].y.dtype.kind != "f":
-            return weights
-        arrays = ColumnPrior.learn(table.whole() for table in tables).to_arrays()
+        """Weights with what the names of the columns promise, across tables."""
+        if tables[0].y.dtype.kind == "f":
+            prior = ColumnPrior.learn(table.whole() for table in tables)
+        else:
+            prior = ClassPrior.learn((*table.whole(), table.labels) for table in tables)
+            if prior.is_empty:
+                return weights
+            # The bundled gate has never seen a name.
+            weights = weights | {"gate.names": np.array(NAMES["classification"], np.float32)}
+        arrays = prior.to_arrays()
         return weights | {COLUMNS + name: array for name, array in arrays.items()}
 
-    def open(
-        self, module: nn.Module, columns: Sequence[EncodedColumn], center: float, scale: float
-    ) -> None:
+    def open(self, module: nn.Module, columns: Sequence[EncodedColumn], **facts: Any) -> None:
         """Let a module serve one table; see `InContextModule.open`."""
-        module.open(columns, center, scale)
+        module.open(columns, **facts)
 
     def episodes(
         self,

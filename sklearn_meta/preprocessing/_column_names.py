@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
@@ -17,11 +18,14 @@ class EncodedColumn(NamedTuple):
     log_sd : float
         Logarithm of what the encoder divided the column by; NaN where that has the unit of the
         table, and says nothing to another one.
+    clip : float
+        Beyond it values grow only logarithmically, see `soft_clip`.
     """
 
     name: str | None
     kind: str
     log_sd: float
+    clip: float = math.inf
 
 
 def normalised(name: str) -> str:

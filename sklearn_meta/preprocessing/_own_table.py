@@ -70,7 +70,9 @@ class OwnTableEncoder(TableEncoder):
         layout, (names, n_columns) = self._layout, self._reference()
         names = [normalised(name) or None for name in names] if names else [None] * n_columns
         encoded = [
-            EncodedColumn(names[j], "number", float(np.log(scale)) if mean > 0 else np.nan)
+            EncodedColumn(
+                names[j], "number", float(np.log(scale)) if mean > 0 else np.nan, float(self.clip)
+            )
             for j, scale, mean in zip(
                 layout.number_columns, layout.number_scale, layout.number_mean, strict=True
             )

@@ -31,12 +31,16 @@ class TableTask:
         Codes 0, 1, ... of classes (int64), or numbers in the task's own units (float64).
     encoder : TableEncoder
         Not fitted; each episode fits a copy.
+    labels : tuple of str, optional
+        What the classes are called, in the order of their codes, where that may mean the same in
+        other tables.
     """
 
     name: str
     X: Table
     y: np.ndarray
     encoder: TableEncoder
+    labels: tuple[str, ...] | None = None
 
     @property
     def n_rows(self) -> int:
