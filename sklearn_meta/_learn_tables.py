@@ -120,11 +120,14 @@ def _tables(estimator: MetaEstimator, tasks: list[Task], argument: str) -> list[
     for task, targets in zip(tasks, estimator._targets_of_tables(tasks), strict=True):
         try:
             table = read_table(task.X)
+            new_table_encoder(estimator.preprocessor).fit([table])
         except (ValueError, TypeError) as error:
             kind = ValueError if isinstance(error, ValueError) else TypeError
             raise kind(f"{argument}: task {task.name!r}: {error}") from error
         if table.n_rows < FEWEST_ROWS:
             continue
+        # No text in all of its rows: what looks like it in the few of an episode is none.
+        table = table.declared()
         for j, (y, labels) in enumerate(targets):
             name = task.name if len(targets) == 1 else f"{task.name}, target {j}"
             encoder = new_table_encoder(estimator.preprocessor)

@@ -53,6 +53,16 @@ class Table:
         columns = tuple(self.column(at[name]) for name in names)
         return Table(names, self.n_rows, self.n_columns, columns=columns)
 
+    def declared(self) -> Table:
+        """Return the table with all its columns of levels declared to be categories."""
+        if self.matrix is not None:
+            return self
+        columns = tuple(
+            column._replace(declared=True) if isinstance(column, Levels) else column
+            for column in self.columns
+        )
+        return Table(self.names, self.n_rows, self.n_columns, columns=columns)
+
     def select(self, columns: np.ndarray) -> Table:
         """Return some of the columns, by their positions."""
         names = None if self.names is None else tuple(self.names[j] for j in columns)

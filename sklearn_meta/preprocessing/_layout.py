@@ -245,7 +245,8 @@ def _is_frequent(share: float, n_rows: int, min_frequency: int | float | None) -
 
 
 def _refuse_text(column: Levels, label: str, max_levels: int) -> None:
-    n_levels, n_seen = len(column.levels), int((column.codes != MISSING).sum())
+    seen = column.codes[column.codes != MISSING]
+    n_levels, n_seen = len(np.unique(seen)), len(seen)
     if not column.declared and n_levels > max(max_levels, n_seen / 2):
         raise ValueError(
             f"{label} of X holds free text or identifiers: {n_levels} different values in "

@@ -14,6 +14,10 @@ from sklearn_meta.preprocessing._layout import Layout, learn_layout
 from sklearn_meta.preprocessing._state import check_array, check_keys, frozen
 from sklearn_meta.preprocessing._values import Levels
 
+#: Rows from which on a column with a new level in every other row is refused as text: of fewer the
+#: towns of houses, say, look no different.
+ROWS_THAT_TELL_TEXT = 100
+
 
 class OwnTableEncoder(TableEncoder):
     """Turn one table into a finite float32 array, by what its own rows say.
@@ -120,6 +124,8 @@ class OwnTableEncoder(TableEncoder):
             for j, column in enumerate(map(table.column, range(table.n_columns)))
         )
         logged = Table(table.names, table.n_rows, table.n_columns, columns=logged)
+        if table.n_rows < ROWS_THAT_TELL_TEXT:
+            logged = logged.declared()
         layout = learn_layout(logged, self.max_levels, self.min_frequency)
         return RatioLayout.of(layout, frozen(means[layout.number_columns]))
 
