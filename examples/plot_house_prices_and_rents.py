@@ -132,7 +132,6 @@ def read_tasks(name, table, target, rng):
     texts = table.select_dtypes(exclude="number").columns
     place = next((column for column in texts if column.lower() in PLACES), None)
     place = options.place if options.place in table else place
-    table = table.astype(dict.fromkeys(texts, "category"))
     parts = {} if place is None else dict(list(table.groupby(place, observed=True)))
     parts = {key: part for key, part in parts.items() if len(part) >= FEWEST_ROWS}
     if len(parts) < 3:
@@ -184,7 +183,7 @@ print(f"{len(old)} tasks to learn from; new: {', '.join(task.name for task in ne
 # A ridge regression on the known rows has the usual encoding: levels one-hot, medians for missing
 # values. ``MetaRegressor()``, fitted like any other regressor, knows no other table of houses.
 
-meta = MetaRegressor(learner="in_context", random_state=0, max_iter=100, max_time=8).fit_tasks(old)
+meta = MetaRegressor(learner="in_context", random_state=0, max_time=8).fit_tasks(old)
 
 ridge = make_pipeline(
     make_column_transformer(
@@ -243,5 +242,5 @@ plt.show()
 
 # %%
 # On the generated tables, five rows tell as much to the meta-trained model as ten do without the
-# other towns; at fifty rows there is nothing left to gain. How much files of your own help each
+# other towns; at fifty rows next to nothing is left to gain. How much files of your own help each
 # other depends on the columns whose names they share: with none, expect little.
