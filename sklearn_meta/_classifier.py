@@ -105,7 +105,7 @@ class MetaClassifier(ClassifierMixin, MetaEstimator):
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where the prior's tasks had names.
+        Their names, where the prior's tasks had names; under an open prior, where this table has.
 
     Examples
     --------
@@ -439,8 +439,14 @@ def _codes(y: np.ndarray) -> np.ndarray:
 
 
 def _texts(y: np.ndarray) -> tuple[str, ...]:
-    """Labels as text, sorted as their codes are, by which other tables may know them."""
-    return tuple(map(str, np.unique(y).tolist()))
+    """Labels as text, sorted as their codes are, by which other tables may know them.
+
+    Whole numbers are the same whatever their dtype.
+    """
+    labels = np.unique(y)
+    if labels.dtype.kind == "f":
+        labels = np.array([int(v) if v.is_integer() else v for v in labels.tolist()], dtype=object)
+    return tuple(map(str, labels.tolist()))
 
 
 def _known_codes(tasks: list[Task], classes: np.ndarray) -> np.ndarray:

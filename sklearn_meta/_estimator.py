@@ -204,11 +204,13 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
     def adapt_many(self, tasks: Any, n_jobs: int | None = None) -> dict[str, MetaEstimator]:
         """Adapt to many tasks at once: the numbers of a loop over `adapt`, much faster.
 
+        Under an open prior, whose tasks differ in columns, it is that loop.
+
         Parameters
         ----------
         tasks : sequence of Task or (X, y), or mapping of name to Task or (X, y)
         n_jobs : int, default=None
-            Accepted for scikit-learn's interface; tasks are batched on the device instead.
+            Accepted for scikit-learn's interface, and not used.
 
         Returns
         -------

@@ -92,7 +92,7 @@ class MetaRegressor(RegressorMixin, MetaEstimator):
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
-        Their names, where the prior's tasks had names.
+        Their names, where the prior's tasks had names; under an open prior, where this table has.
 
     Examples
     --------

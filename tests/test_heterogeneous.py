@@ -220,6 +220,18 @@ class TestNames:
         relabelled = meta.adapt(support[0], np.char.add(support[1].astype(str), " b"))
         np.testing.assert_allclose(relabelled.predict_proba(query[0]), p, rtol=1e-6, atol=1e-9)
 
+    def test_whole_numbers_are_one_label_whatever_their_dtype(self, halves):
+        meta, support, query = halves
+        codes = np.unique(support[1], return_inverse=True)[1]
+        task = IRIS[0].iloc[::2], np.unique(IRIS[1][::2], return_inverse=True)[1]
+        meta = MetaClassifier(random_state=0, max_time=1).fit_tasks([few(DIGITS, 80)[0], task])
+        p = meta.adapt(support[0], codes).predict_proba(query[0])
+        np.testing.assert_array_equal(
+            meta.adapt(support[0], 1.0 * codes).predict_proba(query[0]), p
+        )
+        other = meta.adapt(support[0], codes + 10.0).predict_proba(query[0])
+        assert abs(other - p).max() > 0.01
+
     def test_saved_and_pickled(self, halves, tmp_path):
         meta, support, query = halves
         model = meta.adapt(*support)
@@ -478,6 +490,20 @@ class TestTargets:
         error = np.abs(mean - y[40:]) / y.std(0)
         assert error.mean() < 0.1
         assert model.sample_y(X[:3], 4).shape == (3, 2, 4)
+
+    def test_samples_are_of_the_mixture(self):
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(40, 2))
+        y = np.exp(X[:, 0] + 0.3 * rng.normal(size=40))
+        model = MetaRegressor().fit(X, np.stack([y, -y], 1))
+        drawn = model.sample_y(X[:5], 20_000, random_state=1)
+        assert drawn.shape == (5, 2, 20_000)
+        mean, std = model.predict(X[:5], return_std=True)
+        np.testing.assert_allclose(drawn.mean(-1), mean, atol=5 * std.max() / 20_000**0.5)
+        np.testing.assert_allclose(drawn.std(-1), std, rtol=0.1)
+        kurtosis = (((drawn - mean[..., None]) / std[..., None]) ** 4).mean(-1)
+        assert kurtosis.max() > 3.3  # of a normal it is 3
+        np.testing.assert_array_equal(drawn, model.sample_y(X[:5], 20_000, random_state=1))
 
     def test_units_do_not_matter(self):
         price, y = houses()["price"]

@@ -6,18 +6,21 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
 from sklearn_meta.learners._class_summary import ClassSummary, summarise_classes
-from sklearn_meta.learners._column_summary import keys_of
+from sklearn_meta.learners._column_summary import have_forms, keys_of
 from sklearn_meta.preprocessing._column_names import EncodedColumn
 
 #: Less is known of a table than that: the prior has nothing to say on it.
 SMALLEST_KNOWN_SHARE = 0.5
 _PARTS = {"columns": np.int64, "log_sd": np.float64, "has_log_sd": bool, "labels": np.int64}
 _PARTS |= {"means": np.float32, "within": np.float32}
-_ARRAYS = {"names", "label_names", "n_columns", "n_labels", "weight", *_PARTS}
+_FORMS = {name: (np.dtype(dtype).kind, 1) for name, dtype in _PARTS.items()}
+_FORMS |= {"names": ("u", 1), "label_names": ("u", 1), "has_log_sd": ("u", 1)}
+_FORMS |= {"n_columns": ("i", 1), "n_labels": ("i", 1), "weight": ("f", 1)}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -151,8 +154,10 @@ class ClassPrior:
         ValueError
             If it is damaged.
         """
-        if set(arrays) != _ARRAYS:
-            raise ValueError(f"damaged names of columns: expected the arrays {sorted(_ARRAYS)}.")
+        if set(arrays) != set(_FORMS):
+            raise ValueError(f"damaged names of columns: expected the arrays {sorted(_FORMS)}.")
+        if not have_forms(arrays, _FORMS):
+            raise ValueError("damaged names of columns: an array is of another dtype or shape.")
         try:
             names = tuple(map(tuple, _from_bytes(arrays["names"])))
             labels = tuple(_from_bytes(arrays["label_names"]))
@@ -163,6 +168,8 @@ class ClassPrior:
         if (
             len({len(d), len(c), len(arrays["weight"])}) > 1
             or any(len(name) != 2 for name in names)
+            or not all(isinstance(text, str) for text in (*labels, *chain(*names)))
+            or (arrays["weight"] <= 0).any()
             or min(d.min(initial=0), c.min(initial=0)) < 0
             or any(arrays[name].size != size.sum() for name, size in sizes.items())
             or arrays["means"].size != (c * d).sum()

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sklearn_meta.learners._column_summary import TableSummary, keys_of, summarise
+from sklearn_meta.learners._column_summary import TableSummary, have_forms, keys_of, summarise
 from sklearn_meta.preprocessing._column_names import EncodedColumn
 
 #: Tables that the prior of a name counts for: the mean over all columns of numbers.
@@ -17,7 +17,8 @@ PRIOR_TABLES = 2.0
 MAX_COLUMNS = 512
 #: Relative to the variance of a column; regularises the slopes.
 RIDGE = 1.0
-_ARRAYS = ("names", "n_columns", "columns", "log_sd", "has_log_sd", "products", "facts", "known")
+_FORMS = {"names": ("u", 1), "n_columns": ("i", 1), "columns": ("i", 1), "log_sd": ("f", 1)}
+_FORMS |= {"has_log_sd": ("u", 1), "products": ("f", 1), "facts": ("f", 2), "known": ("u", 2)}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -148,8 +149,10 @@ class ColumnPrior:
         ValueError
             If it is damaged.
         """
-        if set(arrays) != set(_ARRAYS):
-            raise ValueError(f"damaged names of columns: expected the arrays {sorted(_ARRAYS)}.")
+        if set(arrays) != set(_FORMS):
+            raise ValueError(f"damaged names of columns: expected the arrays {sorted(_FORMS)}.")
+        if not have_forms(arrays, _FORMS):
+            raise ValueError("damaged names of columns: an array is of another dtype or shape.")
         lines = arrays["names"].tobytes().decode().split("\n") if len(arrays["names"]) else []
         names = tuple(tuple(line.split(" ", 1)) for line in lines)
         n_columns = arrays["n_columns"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,11 @@ def summarise(
         facts,
         known,
     )
+
+
+def have_forms(arrays: Mapping[str, np.ndarray], forms: Mapping[str, tuple[str, int]]) -> bool:
+    """Whether all arrays have the kind of dtype and the number of axes that is their form."""
+    return all((arrays[n].dtype.kind, arrays[n].ndim) == form for n, form in forms.items())
 
 
 def keys_of(columns: Sequence[EncodedColumn]) -> list[tuple[str, str] | None]:

@@ -180,6 +180,28 @@ class InContext(Learner):
         n_classes = max(ways, default=0)
         return Categorical(logits=impossible_beyond(log_p, n_classes).to(x.dtype))
 
+    def sample(
+        self,
+        module: nn.Module,
+        state: InContextState,
+        x: Tensor,
+        n_samples: int,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Draw targets (n_samples, T, n, k) from the mixtures, each row by itself."""
+        mixture = self.predict(module, state, x)
+        shares, parts = mixture.mixture_distribution.probs, mixture.component_distribution
+        which = torch.multinomial(
+            shares.flatten(0, -2), n_samples, replacement=True, generator=generator
+        )
+        which = which.T.unflatten(1, shares.shape[:-1])[..., None]
+        mean, sd = (
+            part.expand(n_samples, *part.shape).gather(-1, which)[..., 0]
+            for part in (parts.mean, parts.stddev)
+        )
+        noise = torch.randn(mean.shape, generator=generator, dtype=x.dtype, device=x.device)
+        return mean + sd * noise
+
     def embed(self, module: nn.Module, state: InContextState, x: Tensor) -> Tensor:
         """Standardised columns and their ranks, weighted by their relevance to the target."""
         tasks = zip(state.mixtures, x, strict=True)

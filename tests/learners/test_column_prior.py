@@ -153,6 +153,10 @@ def test_damage_is_refused():
         "names": np.frombuffer(b"number", dtype=np.uint8),
         "n_columns": arrays["n_columns"][:-1],
     }
+    for name, array in arrays.items():  # of another number of axes, of another kind
+        for wrong in (array.ravel()[0], array[None], array.astype(np.complex64)):
+            with pytest.raises(ValueError, match="damaged names of columns"):
+                ColumnPrior.from_arrays(arrays | {name: np.asarray(wrong)})
     for name, damaged in damages.items():
         with pytest.raises(ValueError, match="damaged names of columns"):
             ColumnPrior.from_arrays(arrays | {name: damaged})

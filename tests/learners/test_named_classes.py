@@ -139,6 +139,23 @@ class TestPrior:
             ClassPrior.from_arrays({n: a for n, a in arrays.items() if n != name})
         with pytest.raises(ValueError, match="damaged"):
             ClassPrior.from_arrays(arrays | {name: arrays[name][:-1]})
+        other = arrays[name].astype(np.int8 if arrays[name].dtype.kind == "f" else np.float32)
+        for wrong in (arrays[name].ravel()[0], arrays[name][None], other):
+            with pytest.raises(ValueError, match="damaged"):
+                ClassPrior.from_arrays(arrays | {name: np.asarray(wrong)})
+
+    @pytest.mark.parametrize(
+        ("name", "content"), [("names", b'[[[],["a"]]]'), ("label_names", b'[["a"], 1]')]
+    )
+    def test_names_are_text(self, name, content):
+        arrays = ClassPrior().to_arrays() | {name: np.frombuffer(content, np.uint8)}
+        with pytest.raises(ValueError, match="damaged"):
+            ClassPrior.from_arrays(arrays)
+
+    def test_tables_without_weight(self):
+        arrays = prior_of(2).to_arrays()
+        with pytest.raises(ValueError, match="damaged"):
+            ClassPrior.from_arrays(arrays | {"weight": 0 * arrays["weight"]})
 
 
 class TestExpert:

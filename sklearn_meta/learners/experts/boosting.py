@@ -55,7 +55,10 @@ class Boosting(Expert):
             mine = []
             for f in range(N_FOLDS):
                 model = make(
-                    max_iter=N_ROUNDS, max_leaf_nodes=MAX_LEAVES, early_stopping=False
+                    max_iter=N_ROUNDS,
+                    max_leaf_nodes=MAX_LEAVES,
+                    early_stopping=False,
+                    random_state=0,  # else NumPy's global generator would be drawn from
                 ).fit(rows[fold != f], target[fold != f])
                 mine.append(model)
                 foreseen[fold == f] = _predict(model, rows[fold == f], n_classes)

@@ -21,7 +21,7 @@ SHARPNESS = (1.0, 2.0, 3.5, 6.0, 10.0)
 class RidgeState:
     """Fitted kernel ridge; see `Directions`."""
 
-    weight: Tensor  # (B, 1, c): square roots of the columns' relevances
+    weight: Tensor  # (B, 1, c): columns are multiplied by it
     landmarks: Tensor  # (B, m, c)
     turn: Tensor  # (B, m, r)
     coefficients: Tensor  # (B, L, r, k)

@@ -61,3 +61,10 @@ def test_a_fold_may_lack_a_class():
     assert sorted(len(model.classes_) for model in state.ensembles[0]) == [1, 2, 2]
     torch.testing.assert_close(forecast.exp().sum(-1), torch.ones(1, 2, 60).double())
     assert (forecast.argmax(-1) == 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_global_generator_is_left_alone(kind):
+    before = np.random.get_state()  # noqa: NPY002
+    EXPERT.fit(Table.of(*draw(kind, 1, 60)))
+    np.testing.assert_equal(np.random.get_state(), before)  # noqa: NPY002
