@@ -23,9 +23,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn_meta import MetaClassifier, MetaRegressor, Task
 from sklearn_meta._resolve_prior import bundled_prior
 from sklearn_meta.learners._base import Signature
+from sklearn_meta.learners._column_prior import ColumnPrior
 from sklearn_meta.learners._mixture import Mixture, Panel
+from sklearn_meta.learners._named_table import NamedTable
 from sklearn_meta.learners.in_context import InContext
 from sklearn_meta.preprocessing import OwnTableEncoder, TargetScaler
+from sklearn_meta.preprocessing._columns import read_table
+from sklearn_meta.tasks._table_task import TableTask
 
 SHOTS = (8, 32, 128)
 HOUSE_SHOTS = (5, 10, 20, 50)
@@ -159,6 +163,32 @@ def tables(kind: str, folder: Path, seeds: int) -> None:
     report(rows, ("AUC", "log loss") if classes else ("R2", "RMSE"), "experts averaged")
 
 
+def promised(tasks: list[Task]) -> ColumnPrior:
+    """What the names of the columns of all tasks promise."""
+    tables = [TableTask(t.name, read_table(t.X).declared(), t.y, OwnTableEncoder()) for t in tasks]
+    return ColumnPrior.learn(table.whole() for table in tables)
+
+
+def foreseen(
+    task: Task, support: np.ndarray, query: np.ndarray, prior: ColumnPrior | None, gate: Any
+) -> np.ndarray:
+    """Mean prediction of query rows by the experts, and by that of names if there is a prior."""
+    encoder = OwnTableEncoder().fit([task.X.iloc[support]])
+    scaler = TargetScaler().fit([task.y[support]])
+    x, x_query = (
+        torch.from_numpy(encoder.transform(task.X.iloc[rows]))[None].double()
+        for rows in (support, query)
+    )
+    y = torch.from_numpy(scaler.transform(task.y[support]))[None]
+    unit = float(scaler.center_[0]), float(scaler.scale_[0])
+    with torch.inference_mode():
+        names = None if prior is None else NamedTable.of(prior, encoder.columns(), *unit)
+        mixture = Mixture.of(Panel.of(x, y, None, names), gate)
+        forecast, log_weight = mixture.forecast(x_query)
+        mean = (log_weight[0].exp()[:, None] * forecast[0, ..., 0]).sum(0)
+    return scaler.inverse_transform(mean.numpy())
+
+
 def houses(folder: Path, seeds: int) -> None:
     """Ablate names of columns: each table in turn is new, after meta-training on all others."""
     import pandas as pd
@@ -171,35 +201,31 @@ def houses(folder: Path, seeds: int) -> None:
         y = frame.pop(target).to_numpy(float)
         kept = np.isfinite(y) & (y > 0)
         tasks.append(Task(frame[kept].reset_index(drop=True), np.log(y[kept]), name=name))
+    gate = gate_of(bundled_prior("regressor"), "regression")
     rows: dict[str, dict[str, list]] = {}
     for t, task in enumerate(tasks):
         # Tables of one source, whose file names end alike, never learn from one another.
         source = task.name.split("_", 1)[1].rstrip("0123456789.csvk_")
         others = [o for i, o in enumerate(tasks) if i != t and source not in o.name]
-        named = MetaRegressor(random_state=0).fit_tasks(others)
-        anonymous = [
+        renamed = [
             Task(o.X.rename(columns=lambda c, o=o: f"{c} of {o.name}"), o.y, name=o.name)
             for o in others
         ]
-        unnamed = MetaRegressor(random_state=0).fit_tasks(anonymous)
+        priors = {"no names": None, "names all unknown": renamed, "names": others}
+        priors = {name: tables and promised(tables) for name, tables in priors.items()}
         for k in HOUSE_SHOTS:
             for seed in range(seeds):
                 order = np.random.default_rng([seed, len(task.y)]).permutation(len(task.y))
                 support, query = order[:k], order[k : k + MAX_QUERY]
                 if len(query) < 20:
                     continue
-                X, y = task.X.iloc[support], task.y[support]
-                for name, model in {
-                    "bundled prior": MetaRegressor().fit(X, y),
-                    "fit_tasks, names unknown": unnamed.adapt(X, y),
-                    "fit_tasks, names": named.adapt(X, y),
-                }.items():
-                    error = np.mean((task.y[query] - model.predict(task.X.iloc[query])) ** 2)
-                    error /= task.y[query].var()
+                for name, prior in priors.items():
+                    mean = foreseen(task, support, query, prior, gate)
+                    error = np.mean((task.y[query] - mean) ** 2) / task.y[query].var()
                     pair = max(1 - error, -1.0), np.sqrt(error)
                     rows.setdefault(name, {}).setdefault(task.name, []).append(pair)
     print(f"\nhouses and rents: {len(tasks)} tables, {HOUSE_SHOTS} rows")
-    report(rows, ("R2", "RMSE"), "bundled prior")
+    report(rows, ("R2", "RMSE"), "no names")
 
 
 def main() -> None:

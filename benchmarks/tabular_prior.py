@@ -55,7 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("kind", choices=sorted(ESTIMATORS))
     parser.add_argument("--out", required=True)
-    parser.add_argument("--n-tables", type=int, default=6000)
+    parser.add_argument("--n-tables", type=int, default=5000)
     parser.add_argument("--n-episodes", type=int, default=2, help="of a table")
     parser.add_argument("--max-iter", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
@@ -78,6 +78,7 @@ def main() -> None:
     start = learner.build(signature, {}, torch.Generator().manual_seed(args.seed))
     weights = {name: t.numpy() for name, t in start.state_dict().items()}
     module = learner.restore(signature, weights).requires_grad_(True)
+    module.gate.names.requires_grad_(False)  # generated columns have no names to learn from
     given = TrainingConfig(
         max_iter=args.max_iter, max_time=math.inf, learning_rate_init=3e-3, alpha=1e-2,
         validation_fraction=0.05, tol=0.0, n_iter_no_change=20, batch_size=8, decay_iterations=2000,

@@ -87,6 +87,8 @@ class Model:
         config = prior.learner_config
         self.learner = get_learner(config["name"], config["params"])
         self.alone = SupportOnly()
+        if self.learner.heterogeneous and device.type == "mps":
+            self.device, self.dtype = torch.device("cpu"), torch.float64  # experts need precision
         self.is_open, self.is_opened = prior.encoder is None, False
         self.labels: tuple[str, ...] | None = None
         if self.is_open:

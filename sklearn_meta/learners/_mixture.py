@@ -123,7 +123,8 @@ class Mixture:
     relevance : Tensor of shape (B, c)
         Of the columns' values and ranks, see `relevance`.
     evidence : Tensor of shape (B,)
-        Log score of all rows of the support, each foreseen from the others.
+        Log score of all rows of the support, each foreseen by the experts of one table from the
+        others.
     """
 
     columns: Columns
