@@ -11,7 +11,7 @@ from itertools import chain
 import numpy as np
 
 from sklearn_meta.learners._class_summary import ClassSummary, summarise_classes
-from sklearn_meta.learners._column_summary import have_forms, keys_of
+from sklearn_meta.learners._column_summary import check_forms, keys_of
 from sklearn_meta.preprocessing._column_names import EncodedColumn
 
 #: Less is known of a table than that: the prior has nothing to say on it.
@@ -154,10 +154,7 @@ class ClassPrior:
         ValueError
             If it is damaged.
         """
-        if set(arrays) != set(_FORMS):
-            raise ValueError(f"damaged names of columns: expected the arrays {sorted(_FORMS)}.")
-        if not have_forms(arrays, _FORMS):
-            raise ValueError("damaged names of columns: an array is of another dtype or shape.")
+        check_forms(arrays, _FORMS)
         try:
             names = tuple(map(tuple, _from_bytes(arrays["names"])))
             labels = tuple(_from_bytes(arrays["label_names"]))

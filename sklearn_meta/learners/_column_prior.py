@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from sklearn_meta.learners._column_summary import TableSummary, have_forms, keys_of, summarise
+from sklearn_meta.learners._column_summary import TableSummary, check_forms, keys_of, summarise
 from sklearn_meta.preprocessing._column_names import EncodedColumn
 
 #: Tables that the prior of a name counts for: the mean over all columns of numbers.
@@ -149,10 +149,7 @@ class ColumnPrior:
         ValueError
             If it is damaged.
         """
-        if set(arrays) != set(_FORMS):
-            raise ValueError(f"damaged names of columns: expected the arrays {sorted(_FORMS)}.")
-        if not have_forms(arrays, _FORMS):
-            raise ValueError("damaged names of columns: an array is of another dtype or shape.")
+        check_forms(arrays, _FORMS)
         lines = arrays["names"].tobytes().decode().split("\n") if len(arrays["names"]) else []
         names = tuple(tuple(line.split(" ", 1)) for line in lines)
         n_columns = arrays["n_columns"]

@@ -99,9 +99,12 @@ def summarise(
     )
 
 
-def have_forms(arrays: Mapping[str, np.ndarray], forms: Mapping[str, tuple[str, int]]) -> bool:
-    """Whether all arrays have the kind of dtype and the number of axes that is their form."""
-    return all((arrays[n].dtype.kind, arrays[n].ndim) == form for n, form in forms.items())
+def check_forms(arrays: Mapping[str, np.ndarray], forms: Mapping[str, tuple[str, int]]) -> None:
+    """Raise ValueError unless these are the arrays, each of its kind of dtype and axes."""
+    if set(arrays) != set(forms):
+        raise ValueError(f"damaged names of columns: expected the arrays {sorted(forms)}.")
+    if any((arrays[n].dtype.kind, arrays[n].ndim) != form for n, form in forms.items()):
+        raise ValueError("damaged names of columns: an array is of another dtype or shape.")
 
 
 def keys_of(columns: Sequence[EncodedColumn]) -> list[tuple[str, str] | None]:
