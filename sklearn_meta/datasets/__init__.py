@@ -4,6 +4,7 @@ Needs no torch. A family is a list of `Task`: ``meta.fit_tasks(make_sinusoids(10
 """
 
 from ._classification import make_classification_tasks
+from ._dead_leaves import make_dead_leaves
 from ._episodes import few_shot_episodes
 from ._gaussian_process import make_gaussian_process_tasks
 from ._images import load_image_folders, load_image_npz
@@ -16,6 +17,7 @@ __all__ = [
     "load_image_folders",
     "load_image_npz",
     "make_classification_tasks",
+    "make_dead_leaves",
     "make_gaussian_process_tasks",
     "make_linear_tasks",
     "make_sinusoids",

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from .conv import ConvNet
+from .denoiser import Denoiser
 from .mlp import MLP, linear
 from .template import Template
 
-__all__ = ["MLP", "ConvNet", "Template", "linear", "make_network"]
+__all__ = ["MLP", "ConvNet", "Denoiser", "Template", "linear", "make_network"]
 
 
 def make_network(

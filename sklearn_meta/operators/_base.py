@@ -1,0 +1,190 @@
+"""The contract of a forward operator, and what every operator can do with it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_POWER_STEPS = 40
+
+
+class Operator:
+    """A forward model: images -> measurements.
+
+    A subclass sets the two shapes in ``__init__`` (`set_shapes`), keeps its arrays in attributes,
+    and implements `forward`, and `adjoint` if it is linear. Both take batches, keep the dtype and
+    device of what they are given, and are differentiable twice. Operators are immutable after
+    construction, pickle, and are shared by clones.
+
+    Attributes
+    ----------
+    image_shape : tuple of int
+        (H, W) or (H, W, C).
+    measurement_shape : tuple of int
+    is_linear : bool
+        ``forward(a x + b z) == a forward(x) + b forward(z)``.
+
+    Notes
+    -----
+    There is no public ``shape`` and no ``__len__``: scikit-learn would take an operator for data.
+    """
+
+    is_linear = True
+    # NumPy must leave `array @ operator` to us, which is an error that we word.
+    __array_ufunc__ = None
+
+    image_shape: tuple[int, ...]
+    measurement_shape: tuple[int, ...]
+
+    def set_shapes(self, image_shape: Any, measurement_shape: Any) -> None:
+        """Set both shapes; called once, by the constructor."""
+        self.image_shape = tuple(int(n) for n in image_shape)
+        self.measurement_shape = tuple(int(n) for n in measurement_shape)
+
+    @property
+    def n_pixels(self) -> int:
+        """Number of values of an image."""
+        return math.prod(self.image_shape)
+
+    @property
+    def n_measurements(self) -> int:
+        """Number of values of a measurement."""
+        return math.prod(self.measurement_shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Measure images.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, *image_shape), floating point
+
+        Returns
+        -------
+        Tensor of shape (n, *measurement_shape)
+        """
+        raise NotImplementedError
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Apply the adjoint A^T of a linear operator.
+
+        Parameters
+        ----------
+        y : Tensor of shape (n, *measurement_shape), floating point
+
+        Returns
+        -------
+        Tensor of shape (n, *image_shape)
+        """
+        raise TypeError(
+            f"{type(self).__name__} is not linear and has no adjoint; use vjp at a point."
+        )
+
+    def vjp(self, x: Tensor, y: Tensor) -> Tensor:
+        """Apply the adjoint of the derivative at x to y; for linear operators `adjoint`."""
+        if self.is_linear:
+            return self.adjoint(y)
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.forward(x), x, y)
+        return gradient
+
+    def jvp(self, x: Tensor, v: Tensor) -> Tensor:
+        """Apply the derivative at x to v; for linear operators ``forward(v)``."""
+        if self.is_linear:
+            return self.forward(v)
+        with torch.enable_grad():  # twice backward: the dummy's gradient is linear in it
+            x = x.detach().requires_grad_()
+            y = self.forward(x)
+            dummy = torch.zeros_like(y, requires_grad=True)
+            (back,) = torch.autograd.grad(y, x, dummy, create_graph=True)
+            (out,) = torch.autograd.grad(back, dummy, v)
+        return out
+
+    def gram_solver(self, weight: Tensor | float = 1.0) -> Any:
+        """Return a fast exact solver of ``(weight A^T A + rho I) x = b``, where there is one.
+
+        Parameters
+        ----------
+        weight : float or Tensor of shape (n, 1, 1, ...)
+
+        Returns
+        -------
+        callable (b, rho) -> x, or None
+            `b` of shape (n, *image_shape), `rho` a float or a Tensor that broadcasts. None where
+            conjugate gradients have to do.
+        """
+        return None
+
+    def norm(self) -> float:
+        """Largest singular value, by power iteration (cached)."""
+        cached = vars(self).get("_norm")
+        if cached is None:
+            if not self.is_linear:
+                raise TypeError(f"{type(self).__name__} is not linear and has no norm.")
+            generator = torch.Generator().manual_seed(0)
+            x = torch.randn((1, *self.image_shape), generator=generator, dtype=torch.float64)
+            cached = 0.0
+            for _ in range(_POWER_STEPS):
+                size = float(x.norm())
+                if size == 0:
+                    break
+                x = self.adjoint(self.forward(x / size))
+                cached = math.sqrt(float(x.norm()))
+            self._norm = cached
+        return cached
+
+    def condition(self, n_steps: int = 100) -> float:
+        """Estimate of the condition number: ratio of extreme singular values, by Lanczos.
+
+        It is infinite where there are fewer measurements than pixels.
+        """
+        from sklearn_meta.operators._spectrum import condition
+
+        return condition(self, n_steps)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply `forward`."""
+        return self.forward(x)
+
+    def __matmul__(self, other: Any) -> Any:
+        """``op @ x`` measures arrays, ``op @ op`` composes (the right one is applied first)."""
+        if isinstance(other, Operator):
+            from sklearn_meta.operators.compose import Compose
+
+            return Compose(self, other)
+        return self._apply(self.forward, other, self.image_shape, self.measurement_shape)
+
+    @property
+    def T(self) -> Operator:
+        """The adjoint as an operator."""
+        from sklearn_meta.operators._adjoint import Adjoint
+
+        return Adjoint(self)
+
+    def _apply(self, function: Any, x: Any, shape: tuple, out_shape: tuple) -> Any:
+        """Apply to arrays or tensors, one or a batch, flat or not; return the like."""
+        is_tensor = isinstance(x, Tensor)
+        values = x if is_tensor else torch.from_numpy(np.asarray(x, dtype=np.float64))
+        size, tail = math.prod(shape), tuple(values.shape)
+        for flat, one in ((False, False), (False, True), (True, False), (True, True)):
+            core = (size,) if flat else shape
+            if tail == core if one else (tail[1:] == core and len(tail) == len(core) + 1):
+                batch = values.reshape(-1, *shape)
+                out = function(batch)
+                final = (math.prod(out_shape),) if flat else out_shape
+                out = out.reshape(*(() if one else (len(batch),)), *final)
+                return out if is_tensor else out.numpy()
+        raise ValueError(
+            f"{type(self).__name__} takes arrays of shape {shape}, ({size},), or a batch of "
+            f"these; got shape {tail}."
+        )
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(image_shape={self.image_shape}, "
+            f"measurement_shape={self.measurement_shape})"
+        )
