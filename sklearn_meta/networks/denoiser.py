@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
+from sklearn_meta.networks._precision import computing_dtype
+
 
 class Denoiser(nn.Module):
     """Estimate a clean image from one with white Gaussian noise of a given level.
@@ -93,6 +95,12 @@ class Denoiser(nn.Module):
         missing = -width % self.multiple, -height % self.multiple
         if any(missing):  # images may be smaller than what is missing, so no reflection
             both = F.pad(both, (0, missing[0], 0, missing[1]), mode="replicate")
+        dtype = computing_dtype(x.dtype, x.device, self.training)
+        with torch.autocast(x.device.type, dtype, enabled=dtype != x.dtype):
+            noise = self._noise(both)
+        return x - noise[..., :height, :width]
+
+    def _noise(self, both: Tensor) -> Tensor:
         h = self.head(F.pixel_unshuffle(both, 2))
         kept = []
         for blocks, coarser in zip(self.down, self.coarser, strict=False):
@@ -103,8 +111,7 @@ class Denoiser(nn.Module):
         levels = list(zip(self.finer, self.up, kept, strict=True))
         for finer, blocks, skipped in reversed(levels):
             h = blocks(finer(h) + skipped)
-        noise = F.pixel_shuffle(self.tail(h), 2)[..., :height, :width]
-        return x - noise
+        return F.pixel_shuffle(self.tail(h), 2)
 
 
 class _Residual(nn.Module):
