@@ -1,0 +1,93 @@
+"""Half-quadratic splitting: a smooth start, then denoising and data steps in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners.reconstruction._data_step import DataTerm, conjugate_gradients
+
+
+def half_quadratic(
+    term: DataTerm,
+    denoise: Callable[[Tensor, Tensor, int], Tensor],
+    start: Tensor,
+    levels: Sequence[Tensor],
+    weights: Sequence[Tensor],
+) -> tuple[Tensor, Tensor]:
+    """Minimise a misfit plus the energy that a denoiser stands for.
+
+    Step k denoises at ``levels[k]``, then takes the image that minimises the misfit plus
+    ``weights[k] || x - z ||^2`` for the denoised z. Everything is differentiable in the weights
+    of the denoiser, the levels and the weights.
+
+    Parameters
+    ----------
+    term : DataTerm
+    denoise : callable (x, level, k) -> z
+        `level` is ``levels[k]``; images of shape (n, *image_shape).
+    start : Tensor of shape (n, *image_shape)
+    levels, weights : sequences of Tensor of shape (n,) or ()
+        One a step.
+
+    Returns
+    -------
+    x, z : Tensor of the shape of `start`
+        What the last data step and the last denoising gave.
+
+    References
+    ----------
+    D. Geman, C. Yang (1995), "Nonlinear image recovery with half-quadratic regularization", IEEE
+    Transactions on Image Processing.
+
+    K. Zhang, Y. Li, W. Zuo, L. Zhang, L. Van Gool, R. Timofte (2021), "Plug-and-play image
+    restoration with deep denoiser prior", IEEE PAMI.
+    """
+    x = z = start
+    for k, (level, weight) in enumerate(zip(levels, weights, strict=True)):
+        z = denoise(x, level, k)
+        x = term.prox(z, weight, start=x)
+    return x, z
+
+
+def smooth_start(term: DataTerm, stiffness: Tensor | float, max_iter: int = 40) -> Tensor:
+    """Return the minimiser of the misfit plus ``stiffness`` times the energy of the gradient.
+
+    Parameters
+    ----------
+    term : DataTerm
+    stiffness : float or Tensor of shape (n,)
+        Noise variance over the mean square of differences of neighbouring pixels.
+    max_iter : int, default=40
+
+    Returns
+    -------
+    Tensor of shape (n, *image_shape)
+        The least-squares image in the Sobolev space H1.
+    """
+    b = term.back_projection
+    stiffness = torch.as_tensor(stiffness, dtype=b.dtype, device=b.device).expand(len(b))
+    stiffness = stiffness.reshape(-1, *[1] * (b.ndim - 1))
+    return conjugate_gradients(
+        lambda x: term.gram(x) + stiffness * laplacian(x), b, None, max_iter, tol=1e-4
+    )
+
+
+def laplacian(x: Tensor) -> Tensor:
+    """Return minus the Laplacian of images (n, H, W[, C]), free at the borders."""
+    out = torch.zeros_like(x)
+    for axis in (1, 2):
+        step = torch.diff(x, dim=axis)
+        first, last = [0] * (2 * x.ndim), [0] * (2 * x.ndim)
+        first[2 * (x.ndim - 1 - axis)], last[2 * (x.ndim - 1 - axis) + 1] = 1, 1
+        pad = torch.nn.functional.pad
+        out = out + pad(step, first) - pad(step, last)
+    return out
+
+
+def roughness(x: Tensor) -> Tensor:
+    """Mean square difference of neighbouring pixels of images (n, H, W[, C]); shape (n,)."""
+    energy = sum(torch.diff(x, dim=axis).square().flatten(1).mean(1) for axis in (1, 2))
+    return energy / 2
