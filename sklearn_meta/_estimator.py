@@ -8,8 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import NotFittedError
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_consistent_length
 
 from sklearn_meta._checks import check_use_prior, warn_of_names
@@ -18,16 +17,15 @@ from sklearn_meta._learning import TRAINING_PARAMETERS
 from sklearn_meta._novelty import novelty
 from sklearn_meta._one_table import fit_more, fit_one, prior_for
 from sklearn_meta._prior import Prior
-from sklearn_meta._resolve_prior import check_agreement, check_prior_serves, load_prior
+from sklearn_meta._prior_holder import PriorHolder
 from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta._task_table import fit_table
 from sklearn_meta.tasks import Task
 
 
-class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
+class MetaEstimator(TransformerMixin, PriorHolder, metaclass=ABCMeta):
     """Base of the estimators; a subclass brings the targets."""
 
-    #: Parameters that the prior fixes.
     _meta_parameters: tuple[str, ...] = (
         "learner",
         "network",
@@ -36,11 +34,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         "image_shape",
     )
 
-    #: Fitted attributes beside those whose names end with an underscore.
     _private_attributes: tuple[str, ...] = ("_adapted", "_tasks", "_rows")
-
-    #: Kind of estimator that a prior must be for.
-    _estimator_type_of_prior: str
 
     #: Name of the learner where the parameter is "auto".
     _default_learner: str
@@ -335,65 +329,10 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
 
     # ------------------------------------------------------------------ the prior
 
-    def _prior_or_none(self) -> Prior | None:
-        """Prior to adapt from; the parameters that it fixes agree with it."""
-        if not hasattr(self, "prior_") and self.prior is None:
-            return None
-        prior = (
-            self.prior_
-            if hasattr(self, "prior_")
-            else load_prior(self.prior, self._estimator_type_of_prior)
-        )
-        check_prior_serves(prior, self._estimator_type_of_prior, type(self).__name__)
-        check_agreement({name: getattr(self, name) for name in self._meta_parameters}, prior)
-        return prior
-
-    def _prior_or_raise(self) -> Prior:
-        prior = self._prior_or_none()
-        if prior is None:
-            raise NotFittedError(
-                f"This {type(self).__name__} has no prior to adapt from: call fit_tasks with tasks "
-                "to learn from, or pass prior=. (fit needs none.)"
-            )
-        return prior
-
     def _model_of(self, prior: Prior) -> Any:
         from sklearn_meta._model import ready, resolve_device
 
         return ready(prior, resolve_device(self.device))
-
-    # ------------------------------------------------------------------ state
-
-    def _copy(self, prior: Prior | None = None) -> MetaEstimator:
-        """Unfitted copy, with another prior where one is given; faster than `clone`."""
-        new = type(self).__new__(type(self))
-        vars(new).update({k: v for k, v in vars(self).items() if not self._is_fitted_name(k)})
-        if prior is not None:
-            new.prior = prior
-        return new
-
-    def _become(self, fitted: dict[str, Any]) -> None:
-        """Replace what was fitted before; what `fit_tasks` learned stays."""
-        self._forget(("prior_", "history_") if hasattr(self, "prior_") else ())
-        vars(self).update(fitted)
-
-    def _forget(self, but: tuple[str, ...] = ()) -> None:
-        """Drop fitted attributes."""
-        for name in [name for name in vars(self) if self._is_fitted_name(name)]:
-            if name not in but:
-                delattr(self, name)
-
-    @classmethod
-    def _is_fitted_name(cls, name: str) -> bool:
-        return (name[-1] == "_" and name[0] != "_") or name in cls._private_attributes
-
-    @property
-    def n_iter_(self) -> int:
-        """Steps of the meta-training that this estimator ran; 1 where it ran none."""
-        if hasattr(self, "history_"):
-            return max([1, *self.history_.iteration])
-        self._check_fitted()
-        return 1
 
     # ------------------------------------------------------------------ checks
 
@@ -412,29 +351,7 @@ class MetaEstimator(TransformerMixin, BaseEstimator, metaclass=ABCMeta):
         warn_of_names(type(self).__name__, model.encoder, X)
         return model.encoder.transform(X, estimator_name=type(self).__name__)
 
-    def _check_fitted(self) -> None:
-        if self.__sklearn_is_fitted__():
-            return
-        if hasattr(self, "prior_"):
-            raise NotFittedError(
-                f"This {type(self).__name__} is meta-trained but not adapted to a task yet: call "
-                "adapt or fit with the support rows of a task first."
-            )
-        raise NotFittedError(
-            f"This {type(self).__name__} instance is not fitted yet. Call 'fit' with appropriate "
-            "arguments before using this estimator."
-        )
-
     # ------------------------------------------------------------------ scikit-learn's hooks
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "_adapted" in vars(self)
-
-    def __sklearn_clone__(self) -> MetaEstimator:
-        new = super().__sklearn_clone__()
-        if hasattr(self, "prior_"):
-            new.prior = self.prior_
-        return new
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

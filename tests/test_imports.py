@@ -18,6 +18,7 @@ ROOMS = [
     ["_learn_tables"],
     ["_learning"],
     ["_adapted"],
+    ["_prior_holder"],
     ["_model", "_checks", "_targets", "_resolve_prior"],
     ["_guard"],
     ["inspection"],
