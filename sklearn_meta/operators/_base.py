@@ -27,6 +27,9 @@ class Operator:
     measurement_shape : tuple of int
     is_linear : bool
         ``forward(a x + b z) == a forward(x) + b forward(z)``.
+    n_samples : int or None
+        Number of images that it takes at once, for an operator that differs from sample to
+        sample (`select` takes some of them); None for all others.
 
     Notes
     -----
@@ -34,6 +37,7 @@ class Operator:
     """
 
     is_linear = True
+    n_samples: int | None = None
     # NumPy must leave `array @ operator` to us, which is an error that we word.
     __array_ufunc__ = None
 
@@ -114,10 +118,19 @@ class Operator:
         Returns
         -------
         callable (b, rho) -> x, or None
-            `b` of shape (n, *image_shape), `rho` a float or a Tensor that broadcasts. None where
-            conjugate gradients have to do.
+            `b` of shape (n, *image_shape), `rho` a float or a Tensor of shape (n, 1, 1, ...).
+            Differentiable. None where conjugate gradients have to do.
         """
         return None
+
+    def select(self, index: Any) -> Operator:
+        """Return the operator of some samples of a batch; itself unless `n_samples` is set.
+
+        Parameters
+        ----------
+        index : slice, or array or Tensor of int
+        """
+        return self
 
     def norm(self) -> float:
         """Largest singular value, by power iteration (cached)."""
@@ -126,7 +139,8 @@ class Operator:
             if not self.is_linear:
                 raise TypeError(f"{type(self).__name__} is not linear and has no norm.")
             generator = torch.Generator().manual_seed(0)
-            x = torch.randn((1, *self.image_shape), generator=generator, dtype=torch.float64)
+            shape = (self.n_samples or 1, *self.image_shape)
+            x = torch.randn(shape, generator=generator, dtype=torch.float64)
             cached = 0.0
             for _ in range(_POWER_STEPS):
                 size = float(x.norm())
@@ -182,6 +196,31 @@ class Operator:
             f"{type(self).__name__} takes arrays of shape {shape}, ({size},), or a batch of "
             f"these; got shape {tail}."
         )
+
+    def _cast(self, name: str, like: Tensor) -> Tensor:
+        """Return the attribute `name` in the precision and on the device of `like`; kept."""
+        value = vars(self)[name]
+        dtype = value.dtype
+        if dtype.is_complex:
+            dtype = like.dtype.to_complex()
+        elif dtype.is_floating_point:
+            dtype = like.dtype
+        if value.dtype == dtype and value.device == like.device:
+            return value
+        casts = vars(self).setdefault("_casts", {})
+        key = (name, dtype, like.device)
+        if key not in casts:
+            casts[key] = value.to(like.device, dtype)
+        return casts[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_casts"}
+
+    def __deepcopy__(self, memo: dict) -> Operator:
+        return self  # immutable
+
+    def __sklearn_clone__(self) -> Operator:
+        return self
 
     def __repr__(self) -> str:
         return (
