@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -74,6 +75,7 @@ class PointwiseLaw(Operator):
                 f"{operator.image_shape}."
             )
         self.inner = operator
+        self.n_samples = operator.n_samples
         self.set_shapes(operator.image_shape, operator.measurement_shape)
 
     def law(self, z: Tensor) -> Tensor:
@@ -131,7 +133,33 @@ class PointwiseLaw(Operator):
         """Measure images: ``law(inner(x))``."""
         return self.law(self.inner.forward(x))
 
+    def select(self, index: Any) -> PointwiseLaw:
+        """Return the operator of some samples of a batch."""
+        if self.n_samples is None:
+            return self
+        some = copy.copy(self)
+        some.inner = self.inner.select(index)
+        some.n_samples = some.inner.n_samples
+        return some
+
 
 def modulus(z: Tensor, is_complex: bool) -> Tensor:
     """Absolute value; of complex pairs along axis 1 if `is_complex`."""
     return torch.linalg.vector_norm(z, dim=1) if is_complex else z.abs()
+
+
+def check_positive(value: Any, name: str) -> float:
+    """Return a positive finite number as a float.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be a positive number; got {value!r}.")
+    return number
