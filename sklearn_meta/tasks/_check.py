@@ -60,7 +60,7 @@ def check_tasks(
     """
     checked: list[Task] = []
     positions: dict[str, int] = {}
-    for position, (name, item) in enumerate(_named_items(tasks, argument)):
+    for position, (name, item) in enumerate(named_items(tasks, argument)):
         if name in positions:
             raise ValueError(
                 f"{argument}: the tasks at positions {positions[name]} and {position} are both "
@@ -87,7 +87,8 @@ def _columns_of(X: Any) -> frozenset | int:
     return frozenset(X.columns) if is_dataframe(X) else X.shape[1]
 
 
-def _named_items(tasks: Any, argument: str) -> Iterator[tuple[str, Any]]:
+def named_items(tasks: Any, argument: str) -> Iterator[tuple[str, Any]]:
+    """Yield the name of each task, its position where it has none, and the task as it came."""
     expected = "expected a list of Task or (X, y), or a dict of name to (X, y)"
     if isinstance(tasks, Mapping):
         for key, item in tasks.items():
@@ -123,6 +124,8 @@ def _check_item(item: Any, name: str, where: str, y_numeric: bool) -> Task:
     operator = None
     if isinstance(item, Task):
         X, y, operator = item.X, item.y, item.operator
+        if X is None:
+            raise ValueError(f"{where} has no X, expected its rows: Task(X, y).")
     elif isinstance(item, (tuple, list)) and len(item) == 2:
         X, y = item
     else:

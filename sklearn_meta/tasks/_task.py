@@ -15,10 +15,10 @@ class Task:
 
     Parameters
     ----------
-    X : array-like or DataFrame of shape (n_rows, n_columns)
-        The rows; for reconstruction, the measurements.
+    X : array-like or DataFrame of shape (n_rows, n_columns), optional
+        The rows; for reconstruction, the measurements, which may be left out.
     y : array-like of shape (n_rows,) or (n_rows, n_targets), optional
-        One target a row.
+        One target a row; for reconstruction, the images.
     operator : object, optional
         The forward model of a reconstruction task.
     name : str, optional
@@ -31,7 +31,7 @@ class Task:
     Task(name='school_3', 2 rows, 2 columns)
     """
 
-    X: Any
+    X: Any = None
     y: Any = None
     operator: Any = None
     name: str | None = None
@@ -42,15 +42,25 @@ class Task:
 
     def __repr__(self) -> str:
         parts = [] if self.name is None else [f"name={self.name!r}"]
-        shape = getattr(self.X, "shape", None)
-        if shape is None:
-            n_columns = len(self.X[0]) if len(self.X) and hasattr(self.X[0], "__len__") else None
-            shape = (len(self.X), n_columns)
-        parts.append(f"{shape[0]} row{'' if shape[0] == 1 else 's'}")
-        if len(shape) > 1 and shape[1] is not None:
-            parts.append(f"{shape[1]} column{'' if shape[1] == 1 else 's'}")
+        rows = self.y if self.X is None else self.X
+        if rows is not None:
+            parts += _sizes(rows)
+        if self.X is None:
+            parts.append("no X")
         if self.y is None:
             parts.append("no y")
         if self.operator is not None:
             parts.append(f"operator={type(self.operator).__name__}")
         return f"Task({', '.join(parts)})"
+
+
+def _sizes(rows: Any) -> list[str]:
+    """Numbers of rows and columns, in words."""
+    shape = getattr(rows, "shape", None)
+    if shape is None:
+        n_columns = len(rows[0]) if len(rows) and hasattr(rows[0], "__len__") else None
+        shape = (len(rows), n_columns)
+    parts = [f"{shape[0]} row{'' if shape[0] == 1 else 's'}"]
+    if len(shape) > 1 and shape[1] is not None:
+        parts.append(f"{shape[1]} column{'' if shape[1] == 1 else 's'}")
+    return parts
