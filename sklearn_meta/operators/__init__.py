@@ -4,6 +4,7 @@ An operator measures images, ``y = A x`` or ``y = F(x)``. Those that are not her
 matrix, a linear operator of another library, or a torch function.
 """
 
+from ._as_operator import as_operator
 from ._base import Operator
 from .blur import Blur
 from .compose import Compose
@@ -36,4 +37,5 @@ __all__ = [
     "RandomProjection",
     "Saturation",
     "Stack",
+    "as_operator",
 ]

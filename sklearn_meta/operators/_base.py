@@ -120,8 +120,19 @@ class Operator:
         callable (b, rho) -> x, or None
             `b` of shape (n, *image_shape), `rho` a float or a Tensor of shape (n, 1, 1, ...).
             Differentiable. None where conjugate gradients have to do.
+
+        Notes
+        -----
+        An operator that does not say more is tried out once, by a few products: whether
+        ``A^T A`` is a circular convolution, or has few eigenvalues.
         """
-        return None
+        if not self.is_linear:
+            return None
+        if "_gram" not in vars(self):
+            from sklearn_meta.operators._recognise import find_gram
+
+            self._gram = find_gram(self)
+        return None if self._gram is None else self._gram.solver(self, weight)
 
     def select(self, index: Any) -> Operator:
         """Return the operator of some samples of a batch; itself unless `n_samples` is set.

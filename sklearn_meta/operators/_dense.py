@@ -42,10 +42,10 @@ class Dense(Operator):
     def gram_solver(self, weight: Tensor | float = 1.0) -> _solvers.GramSolver | None:
         """Return the solver by eigenvectors of the smaller Gram matrix, kept after the first use.
 
-        Orthogonal rows of one length need no eigenvectors. None for very large matrices.
+        Orthogonal rows of one length need no eigenvectors; very large matrices are tried out.
         """
         if "_values" not in vars(self) and not self._decompose():
-            return None
+            return super().gram_solver(weight)
         n_rows, n_pixels = self.matrix.shape
         if n_rows < n_pixels:
             return _solvers.woodbury(self._forward_flat, self.adjoint, self._divide, weight)

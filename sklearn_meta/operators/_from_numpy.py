@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.operators._base import Operator
+from sklearn_meta.operators._door import COMPLEX
 from sklearn_meta.operators._linear_map import linear_map
 
 
@@ -46,5 +48,9 @@ class FromNumpy(Operator):
             values = np.asarray(getattr(self.operator, many)(np.ascontiguousarray(rows.T))).T
         else:
             values = np.stack([np.ravel(getattr(self.operator, one)(row)) for row in rows])
+        if np.iscomplexobj(values):
+            raise ValueError(f"{one} returns complex values: {COMPLEX}.")
+        if values.shape != (len(rows), math.prod(shape)):
+            raise ValueError(f"expected {math.prod(shape)} values, got {values.shape[1:]}.")
         values = np.ascontiguousarray(values, dtype=np.float64)
         return torch.from_numpy(values).to(x).reshape(len(x), *shape)

@@ -12,7 +12,7 @@ SMALL = 1200
 
 
 def materialize(operator: Operator) -> Dense:
-    """Return a small linear operator as a dense one, measured on every single pixel.
+    """Return a small linear operator as a dense one: one product for each pixel or measurement.
 
     Parameters
     ----------
@@ -24,7 +24,13 @@ def materialize(operator: Operator) -> Dense:
     Dense
         With the same shapes.
     """
-    pixels = torch.eye(operator.n_pixels, dtype=torch.float64)
+    m, n_pixels = operator.n_measurements, operator.n_pixels
     with torch.no_grad():
-        columns = operator.forward(pixels.reshape(-1, *operator.image_shape)).flatten(1)
-    return Dense(operator.image_shape, columns.T, operator.measurement_shape)
+        if m < n_pixels:
+            units = torch.eye(m, dtype=torch.float64).reshape(m, *operator.measurement_shape)
+            matrix = operator.adjoint(units).flatten(1)
+        else:
+            units = torch.eye(n_pixels, dtype=torch.float64)
+            columns = operator.forward(units.reshape(n_pixels, *operator.image_shape))
+            matrix = columns.flatten(1).T
+    return Dense(operator.image_shape, matrix, operator.measurement_shape)

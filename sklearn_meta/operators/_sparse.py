@@ -20,14 +20,14 @@ class SparseMatrix:
     Parameters
     ----------
     matrix : scipy.sparse matrix of shape (m, k)
+        Not copied if it is in CSR format and double precision already.
     """
 
     def __init__(self, matrix: Any) -> None:
-        self.matrix = sp.csr_array(matrix).astype(np.float64)
+        self.matrix = sp.csr_array(matrix).astype(np.float64, copy=False)
         self._reset()
 
     def _reset(self) -> None:
-        # two rows of products of the same matrix: by itself and by its transpose
         self._transposed = sp.csr_array(self.matrix.T)
         self._casts: dict[Any, Any] = {}
 
@@ -95,9 +95,14 @@ class Sparse(Operator):
     def _row_gram(self) -> Tensor | None:
         """Diagonal of ``A A^T`` where no two rows share a pixel."""
         matrix = self.matrix.matrix
-        if sp.csr_array(matrix != 0).sum(0).max() > 1:
+        if matrix.nnz > matrix.shape[1] or np.bincount(matrix.indices).max(initial=0) > 1:
             return None
         return torch.from_numpy(np.asarray(matrix.multiply(matrix).sum(1)).ravel())
+
+    @property
+    def has_separate_rows(self) -> bool:
+        """Whether no two rows share a pixel, so that there is an exact solver."""
+        return self._diagonal is not None
 
     def forward(self, x: Tensor) -> Tensor:
         return self.matrix.multiply(x.flatten(1)).reshape(-1, *self.measurement_shape)
@@ -107,7 +112,7 @@ class Sparse(Operator):
 
     def gram_solver(self, weight: Tensor | float = 1.0) -> _solvers.GramSolver | None:
         if self._diagonal is None:
-            return None
+            return super().gram_solver(weight)
 
         def divide(z: Tensor, function: Any) -> Tensor:
             values = self._cast("_diagonal", z).reshape(self.measurement_shape)
@@ -135,7 +140,7 @@ class Selection(Operator):
         self.set_shapes(image_shape, measurement_shape or self.index.shape)
         power = torch.zeros(self.n_pixels, dtype=torch.float64)
         power.index_add_(0, self.index, self.values.square())
-        self._gram = power.reshape(self.image_shape)
+        self._power = power.reshape(self.image_shape)
 
     def forward(self, x: Tensor) -> Tensor:
         taken = x.flatten(1)[:, self._cast("index", x)] * self._cast("values", x)
@@ -147,7 +152,7 @@ class Selection(Operator):
         return image.index_add(1, self._cast("index", y), given).reshape(-1, *self.image_shape)
 
     def gram_solver(self, weight: Tensor | float = 1.0) -> _solvers.GramSolver:
-        return _solvers.diagonal(self._gram, weight)
+        return _solvers.diagonal(self._power, weight)
 
     def norm(self) -> float:
-        return float(self._gram.max().sqrt())
+        return float(self._power.max().sqrt())

@@ -89,9 +89,9 @@ class Blur(Operator):
         return fft_inverse(fft(x) * factor, x.shape)
 
     def gram_solver(self, weight: Tensor | float = 1.0) -> _solvers.GramSolver | None:
-        """Return the solver in the Fourier domain for circular boundaries, else None."""
+        """Return the solver in the Fourier domain for circular boundaries."""
         if self.boundary != "circular":
-            return None
+            return super().gram_solver(weight)
         return _solvers.circulant(lambda b: self._cast("_transfer", b).abs().square(), weight)
 
     def norm(self) -> float:

@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from sklearn_meta.operators import _solvers
 from sklearn_meta.operators._base import Operator
 
 
@@ -57,12 +56,6 @@ class Compose(Operator):
         for operator in self.operators:
             y = operator.adjoint(y.reshape(len(y), *operator.measurement_shape))
         return y
-
-    def gram_solver(self, weight: Tensor | float = 1.0) -> _solvers.GramSolver | None:
-        """Return the solver of a structure that is found by trying, where there is one."""
-        if len(self.operators) == 1:
-            return self.operators[0].gram_solver(weight)
-        return super().gram_solver(weight)
 
     def select(self, index: Any) -> Operator:
         if self.n_samples is None:

@@ -1,0 +1,64 @@
+"""Operators around physics of deepinv, and what looks like them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sklearn_meta.operators import _door
+from sklearn_meta.operators._base import Operator
+
+
+class FromPhysics(Operator):
+    """A forward model with methods ``A`` and perhaps ``A_adjoint`` of tensors (n, C, H, W).
+
+    It is linear if it has ``A_adjoint``. Measurements keep the shape that ``A`` gives.
+
+    Parameters
+    ----------
+    image_shape : tuple of int
+    physics : object
+        Computes in the precision and on the device of its own parameters and buffers, where it
+        is a `torch.nn.Module` that has any.
+    """
+
+    def __init__(self, image_shape: Any, physics: Any) -> None:
+        self.physics = physics
+        self.is_linear = callable(getattr(physics, "A_adjoint", None))
+        self.image_shape = tuple(image_shape)
+        zeros = torch.zeros((1, *self.image_shape), dtype=torch.float64)
+        measured = self.forward(zeros)
+        if not isinstance(measured, Tensor):
+            raise ValueError(
+                f"A of {type(physics).__name__} must return a tensor; got "
+                f"{type(measured).__name__}. Wrap its parts one by one and use Stack."
+            )
+        if measured.is_complex():
+            raise ValueError(f"A of {type(physics).__name__} is complex: {_door.COMPLEX}.")
+        self.set_shapes(image_shape, measured.shape[1:])
+
+    def forward(self, x: Tensor) -> Tensor:
+        planes = x[:, None] if len(self.image_shape) == 2 else x.movedim(-1, 1)
+        return self._call(self.physics.A, planes)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        if not self.is_linear:
+            return super().adjoint(y)
+        planes = self._call(self.physics.A_adjoint, y)
+        return planes[:, 0] if len(self.image_shape) == 2 else planes.movedim(1, -1)
+
+    def _call(self, function: Callable[[Tensor], Any], x: Tensor) -> Any:
+        given = x.to(self._own()) if self._own() is not None else x
+        result = function(given)
+        return result.to(x) if isinstance(result, Tensor) and not result.is_complex() else result
+
+    def _own(self) -> Tensor | None:
+        """Return a tensor of the physics in its precision and on its device."""
+        if isinstance(self.physics, nn.Module):
+            for tensor in (*self.physics.parameters(), *self.physics.buffers()):
+                if tensor.is_floating_point():
+                    return tensor
+        return None
