@@ -1,10 +1,14 @@
 """Train the denoiser of the bundled image prior, on images that we draw ourselves.
 
+First it learns to remove white noise, then to reconstruct: through the steps of half-quadratic
+splitting, under random operators.
+
     python benchmarks/image_prior.py draw --out pool       # 80 shards of 250 images
     python benchmarks/image_prior.py denoise --pool pool --out denoiser.pt
+    python benchmarks/image_prior.py unroll --pool pool --start denoiser.pt --out unrolled.pt
 
-`denoise` waits for shards that are not drawn yet, writes a checkpoint every minute and goes on
-from it. Both may run side by side.
+`denoise` and `unroll` wait for shards that are not drawn yet, write a checkpoint every minute and
+go on from it.
 """
 
 import argparse
@@ -14,13 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _image_prior_operators import random_operator, random_relative_level
 
 from sklearn_meta.datasets import make_dead_leaves
+from sklearn_meta.learners.reconstruction._data_step import DataTerm
+from sklearn_meta.learners.reconstruction._evolution import diagonal_of_gram, evolve, level_map
+from sklearn_meta.learners.reconstruction._half_quadratic import smooth_start
 from sklearn_meta.networks.denoiser import Denoiser
 
 SHARDS, PER_SHARD, SIDE = 80, 250, 128
 FIRST_SHARDS, STEPS_A_SHARD = 6, 300
 BATCH, PATCH = 16, 64
+STEPS, RECONSTRUCTED = 8, 6
 
 
 def shard_path(folder, k):
@@ -136,6 +145,103 @@ def denoise(args):
             saved = time.time()
 
 
+def unroll(args):
+    """Fine-tune end to end; the logarithm of each operator's error, so that all count alike."""
+    torch.set_num_threads(args.threads)
+    net = Denoiser().to(memory_format=torch.channels_last)
+    net.load_state_dict(torch.load(args.start, weights_only=True)["mean"])
+    factors = torch.nn.Parameter(torch.zeros(STEPS))
+    trained = dict(net.named_parameters()) | {"factors": factors}
+    opt = torch.optim.Adam(
+        [{"params": list(net.parameters())}, {"params": [factors], "scale": 30.0}],
+        betas=(0.9, 0.99),
+    )
+    mean = {k: v.detach().clone() for k, v in trained.items()}
+    start = 0
+    if Path(args.out).exists():
+        state = torch.load(args.out, weights_only=True)
+        with torch.no_grad():
+            for k, v in trained.items():
+                v.copy_(state["now"][k])
+        opt.load_state_dict(state["opt"])
+        mean, start = state["mean"], state["step"]
+    pool, noise = Pool(args.pool, [2, start]), torch.Generator().manual_seed(10**6 + start)
+    begun = saved = time.time()
+    seen = {}
+    for step in range(start, args.steps):
+        for group in opt.param_groups:
+            group["lr"] = learning_rate(step, args.steps, 2e-4) * group.get("scale", 1.0)
+        name, final, loss = reconstruction_loss(net, factors, pool, noise)
+        loss = loss + 0.5 * white_noise_loss(net, pool, noise)
+        opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        opt.step()
+        decay = min(0.999, step / (step + 10))
+        with torch.no_grad():
+            for k, v in trained.items():
+                mean[k].lerp_(v, 1 - decay)
+        seen.setdefault(name, []).append(final)
+        if step % 250 == 249:
+            seconds = (time.time() - begun) / (step + 1 - start)
+            dB = " ".join(f"{k} {np.mean(v):.2f}" for k, v in sorted(seen.items()))
+            shown = " ".join(f"{v:.2f}" for v in factors.tolist())
+            print(f"step {step + 1}: {dB} dB; factors {shown}; {seconds:.3f} s/step", flush=True)
+            seen = {}
+        if time.time() - saved > 60 or step == args.steps - 1:
+            now = {k: v.detach() for k, v in trained.items()}
+            save(args.out, dict(now=now, mean=mean, opt=opt.state_dict(), step=step + 1))
+            saved = time.time()
+
+
+def reconstruction_loss(net, factors, pool, noise):
+    """Family, PSNR of the last step, and loss of one batch under one random operator."""
+    rng = pool.rng
+    name, operator, sigma = random_operator(rng)
+    x = pool.patches(SHARDS * STEPS_A_SHARD, RECONSTRUCTED, PATCH)[:, 0]
+    x = x[:, : operator.image_shape[0], : operator.image_shape[1]].contiguous()
+    with torch.no_grad():
+        y = operator.forward(x)
+        sigma = random_relative_level(rng) * float(y.abs().max()) if sigma is None else sigma
+        y = y + sigma * torch.randn(y.shape, generator=noise)
+        term = DataTerm(operator, y, max_iter=12, tol=1e-4)
+        floor = max(sigma, 1e-3 * operator.norm())
+        begin = smooth_start(term, floor**2 / 0.005, max_iter=30)
+    diagonal = diagonal_of_gram(operator, noise)
+    unseen = None
+    if diagonal is not None:
+        diagonal = diagonal.float()
+        unseen = (diagonal < 0.5).float()
+
+    def denoise(x, level, k):
+        levels = level_map(level, sigma, diagonal).unsqueeze(1)
+        return net(x[:, None].contiguous(memory_format=torch.channels_last), levels)[:, 0]
+
+    n_steps = int(rng.integers(4, STEPS + 1))
+    all_z, last, _ = evolve(term, denoise, begin, x, sigma, factors_of(factors, n_steps), unseen)
+    mse = torch.stack([(z - x).square().mean() for z in (*all_z, last)]) + 1e-7
+    weight = torch.cat([torch.full((n_steps,), 0.3 / n_steps), torch.ones(1)])
+    psnr = -10 * math.log10(mse[-1].item())
+    return name, psnr, 0.5 * (weight * mse.log()).sum()
+
+
+def factors_of(factors, n_steps):
+    """Factors for fewer steps than were learned: interpolated, the last its own."""
+    place = torch.linspace(0, len(factors) - 1, n_steps)
+    low = place.floor().long().clamp_max(len(factors) - 2)
+    share = place - low
+    return ((1 - share) * factors[low] + share * factors[low + 1]).exp()
+
+
+def white_noise_loss(net, pool, noise):
+    x = pool.patches(SHARDS * STEPS_A_SHARD, RECONSTRUCTED, PATCH)
+    sigma = noise_levels(pool.rng, len(x)).reshape(-1, 1, 1, 1)
+    y = x + sigma * torch.randn(x.shape, generator=noise)
+    y = y.contiguous(memory_format=torch.channels_last)
+    mse = (net(y, sigma) - x).square().mean((1, 2, 3))
+    return 0.5 * ((mse + 1e-6) / (sigma.flatten() + 0.01)).log().mean()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
@@ -147,9 +253,16 @@ def main():
     one = commands.add_parser("denoise")
     one.add_argument("--pool", required=True)
     one.add_argument("--out", required=True)
-    one.add_argument("--steps", type=int, default=40000)
+    one.add_argument("--steps", type=int, default=20000)
     one.add_argument("--threads", type=int, default=1)
     one.set_defaults(run=denoise)
+    one = commands.add_parser("unroll")
+    one.add_argument("--pool", required=True)
+    one.add_argument("--start", required=True)
+    one.add_argument("--out", required=True)
+    one.add_argument("--steps", type=int, default=10000)
+    one.add_argument("--threads", type=int, default=1)
+    one.set_defaults(run=unroll)
     args = parser.parse_args()
     args.run(args)
 
