@@ -11,13 +11,15 @@ from sklearn_meta.operators._dense import Dense
 SMALL = 1200
 
 
-def materialize(operator: Operator) -> Dense:
+def materialize(operator: Operator, use_adjoint: bool = True) -> Dense:
     """Return a small linear operator as a dense one: one product for each pixel or measurement.
 
     Parameters
     ----------
     operator : Operator
         Linear.
+    use_adjoint : bool, default=True
+        Whether it has an adjoint, which takes fewer products where measurements are few.
 
     Returns
     -------
@@ -26,7 +28,7 @@ def materialize(operator: Operator) -> Dense:
     """
     m, n_pixels = operator.n_measurements, operator.n_pixels
     with torch.no_grad():
-        if m < n_pixels:
+        if m < n_pixels and use_adjoint:
             units = torch.eye(m, dtype=torch.float64).reshape(m, *operator.measurement_shape)
             matrix = operator.adjoint(units).flatten(1)
         else:

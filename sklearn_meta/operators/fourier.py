@@ -13,11 +13,14 @@ from sklearn_meta.operators._base import Operator
 from sklearn_meta.operators._checks import check_array, check_image_shape
 from sklearn_meta.tasks._random import generator_of
 
+# That of the inverse transform which, unscaled or scaled alike, is the adjoint.
+_ADJOINT_NORM = {"ortho": "ortho", "backward": "forward", "forward": "backward"}
+
 
 class Fourier(Operator):
     """Some frequencies of a real image, as real and imaginary parts.
 
-    The transform is orthonormal. The channels of an image are measured one by one.
+    The channels of an image are measured one by one.
 
     Parameters
     ----------
@@ -27,6 +30,8 @@ class Fourier(Operator):
         `numpy.fft.ifftshift` to a centred mask). All if None.
     oversampling : int, default=1
         The image lies in a corner of a frame of zeros that is larger by this factor.
+    norm : {"ortho", "backward", "forward"}, default="ortho"
+        Scale of the transform, as in `numpy.fft.fft2`; orthonormal by default.
 
     Attributes
     ----------
@@ -37,7 +42,8 @@ class Fourier(Operator):
     Raises
     ------
     ValueError
-        If `mask` is empty or of another shape, or `oversampling` is not a positive int.
+        If `mask` is empty or of another shape, `oversampling` is not a positive int, or `norm` is
+        unknown.
 
     Examples
     --------
@@ -46,8 +52,13 @@ class Fourier(Operator):
     (2, 768)
     """
 
-    def __init__(self, image_shape: Any, mask: Any = None, *, oversampling: int = 1) -> None:
+    def __init__(
+        self, image_shape: Any, mask: Any = None, *, oversampling: int = 1, norm: str = "ortho"
+    ) -> None:
         shape = check_image_shape(image_shape)
+        if norm not in _ADJOINT_NORM:
+            raise ValueError(f"norm must be one of {sorted(_ADJOINT_NORM)}; got {norm!r}.")
+        self.norm_kind = norm
         if isinstance(oversampling, bool) or oversampling not in range(1, 65):
             raise ValueError(f"oversampling must be an int from 1 to 64; got {oversampling!r}.")
         self.oversampling = int(oversampling)
@@ -69,7 +80,7 @@ class Fourier(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Transform (n, H, W[, C]) and keep the frequencies of the mask."""
-        spectrum = torch.fft.fft2(x, s=self.frame, dim=(1, 2), norm="ortho")
+        spectrum = torch.fft.fft2(x, s=self.frame, dim=(1, 2), norm=self.norm_kind)
         if self._indices is not None:
             spectrum = spectrum.flatten(1, 2).index_select(1, self._cast("_indices", x))
         return torch.stack([spectrum.real, spectrum.imag], 1)
@@ -81,7 +92,8 @@ class Fourier(Operator):
             full = spectrum.new_zeros((len(y), self.mask.numel(), *spectrum.shape[2:]))
             spectrum = full.index_copy(1, self._cast("_indices", y), spectrum)
             spectrum = spectrum.unflatten(1, self.frame)
-        image = torch.fft.ifft2(spectrum, dim=(1, 2), norm="ortho").real
+        norm = _ADJOINT_NORM[self.norm_kind]
+        image = torch.fft.ifft2(spectrum, dim=(1, 2), norm=norm).real
         return image[:, : self.image_shape[0], : self.image_shape[1]]
 
     def gram_solver(self, weight: Tensor | float = 1.0) -> _solvers.GramSolver | None:
@@ -89,13 +101,15 @@ class Fourier(Operator):
 
         None with a mask inside of a frame of zeros.
         """
+        n = self.frame[0] * self.frame[1]
+        scale = {"ortho": 1.0, "backward": float(n), "forward": 1.0 / n}[self.norm_kind]
         if self.mask is None:
-            return _solvers.diagonal(torch.ones(()), weight)
+            return _solvers.diagonal(torch.full((), scale, dtype=torch.float64), weight)
         if self.oversampling > 1:
             return None
         mask = self.mask.to(torch.float64)
         reflected = mask.flip(0, 1).roll((1, 1), (0, 1))
-        half = ((mask + reflected) / 2)[:, : self.frame[1] // 2 + 1]
+        half = (scale / 2 * (mask + reflected))[:, : self.frame[1] // 2 + 1]
         half = half.reshape(*half.shape, *[1] * (len(self.image_shape) - 2))
         return _solvers.circulant(lambda b: half.to(b), weight)
 
