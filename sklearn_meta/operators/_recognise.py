@@ -20,6 +20,8 @@ from sklearn_meta.operators._base import Operator
 MOST_EIGENVALUES = 5
 # Relative; structures hold to rounding errors, and operators may compute in single precision.
 _TOLERANCE = 1e-6
+# The polynomial of few eigenvalues has to solve even systems that are this badly conditioned.
+_SMALL_RHO, _EXACT = 1e-5, 1e-9
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,12 @@ def _few_eigenvalues(operator: Operator) -> FewEigenvalues | None:
     size = len(basis)
     values = torch.linalg.eigvalsh(projected[:size, :size], UPLO="U").clamp(min=0.0)
     found = FewEigenvalues(tuple(values.flip(0).tolist()))
-    rho = 0.1 * found.values[0]
+    rho = _SMALL_RHO * found.values[0]
     if rho == 0:
         return None
     solution = found.solver(operator, 1.0)(x[1].reshape(1, *operator.image_shape), rho).flatten()
-    return found if _agree(gram(solution) + rho * solution, x[1]) else None
+    residual = gram(solution) + rho * solution - x[1]
+    return found if residual.norm() <= _EXACT * x[1].norm() else None
 
 
 def _as_blur(operator: Operator) -> Operator | None:

@@ -28,7 +28,7 @@ class SparseMatrix:
         self._reset()
 
     def _reset(self) -> None:
-        self._transposed = sp.csr_array(self.matrix.T)
+        self._transposed = self.matrix.T  # the same numbers; another copy is hardly faster
         self._casts: dict[Any, Any] = {}
 
     def multiply(self, x: Tensor) -> Tensor:
@@ -49,10 +49,12 @@ class SparseMatrix:
         key = (side, x.dtype, x.device)
         if x.device.type == "cpu":
             if key not in self._casts:
-                self._casts[key] = matrix.astype(torch.empty(0, dtype=x.dtype).numpy().dtype)
+                dtype = torch.empty(0, dtype=x.dtype).numpy().dtype
+                self._casts[key] = matrix.astype(dtype, copy=False)
             product = self._casts[key] @ np.ascontiguousarray(x.detach().numpy().T)
             return torch.from_numpy(np.ascontiguousarray(product.T))
         if key not in self._casts:
+            matrix = sp.csr_array(matrix)
             self._casts[key] = (
                 torch.from_numpy(matrix.indices.astype(np.int64)).to(x.device),
                 torch.from_numpy(matrix.indptr.astype(np.int64)).to(x.device),
