@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sklearn_meta._classifier import MetaClassifier
     from sklearn_meta._prior import Prior
+    from sklearn_meta._reconstructor import MetaReconstructor
     from sklearn_meta._regressor import MetaRegressor
     from sklearn_meta.tasks import Task, check_tasks, tasks_from_table
 
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "MetaClassifier": "sklearn_meta._classifier",
+    "MetaReconstructor": "sklearn_meta._reconstructor",
     "MetaRegressor": "sklearn_meta._regressor",
     "Prior": "sklearn_meta._prior",
     "Task": "sklearn_meta.tasks",
@@ -27,6 +29,7 @@ _HOMES = {
 
 __all__ = [
     "MetaClassifier",
+    "MetaReconstructor",
     "MetaRegressor",
     "Prior",
     "Task",

@@ -38,6 +38,9 @@ TRAINING_PARAMETERS = (
     "max_time",
 )
 
+#: Those of a reconstructor: images have no episodes of support rows.
+IMAGE_TRAINING_PARAMETERS = tuple(name for name in TRAINING_PARAMETERS if name != "shots")
+
 
 def checked_tasks(
     estimator: MetaEstimator, tasks: Any, argument: str, least: int, **alike: bool
@@ -176,7 +179,7 @@ def meta_of(
         "n_tasks": len(tasks),
         "n_rows": sum(len(task.y) for task in tasks),
         "columns": columns,
-        "versions": _versions(str(torch.__version__)),
+        "versions": versions(str(torch.__version__)),
         "meta_parameters": {name: described(value) for name, value in trained.items()},
     }
 
@@ -217,7 +220,8 @@ def _is_auto(value: Any) -> bool:
     return isinstance(value, str) and value == "auto"
 
 
-def _versions(torch_version: str) -> dict[str, str]:
+def versions(torch_version: str) -> dict[str, str]:
+    """Versions of this and of what it stands on."""
     from sklearn_meta import __version__
 
     return {

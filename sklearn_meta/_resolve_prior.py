@@ -16,7 +16,7 @@ from sklearn_meta._prior import Prior
 PRIORS_KEPT = 16  # loaded files, so that a loop over `adapt` reads its prior once
 
 #: Names of the priors that come with the package, and the kinds of estimator that each is for.
-BUNDLED = {"tabular": ("classifier", "regressor")}
+BUNDLED = {"tabular": ("classifier", "regressor"), "image": ("reconstructor",)}
 
 
 @functools.cache
@@ -25,10 +25,20 @@ def bundled_prior(estimator_type: str, name: str = "tabular") -> Prior:
 
     Parameters
     ----------
-    estimator_type : {"regressor", "classifier"}
+    estimator_type : {"regressor", "classifier", "reconstructor"}
     name : str, default="tabular"
         One of `BUNDLED`.
+
+    Raises
+    ------
+    ValueError
+        If that prior is not one for such estimators.
     """
+    if estimator_type not in BUNDLED[name]:
+        raise ValueError(
+            f"prior is {name!r}, which serves {' and '.join(BUNDLED[name])}, not a "
+            f"{estimator_type}."
+        )
     file = resources.files("sklearn_meta") / "priors" / f"{name}_{estimator_type}.safetensors"
     with resources.as_file(file) as path:
         return Prior.load(path)
@@ -40,7 +50,7 @@ def load_prior(prior: Any, estimator_type: str) -> Prior:
     Parameters
     ----------
     prior : Prior, str, path-like or meta-trained estimator
-    estimator_type : {"regressor", "classifier"}
+    estimator_type : {"regressor", "classifier", "reconstructor"}
         Of which a bundled prior is taken.
 
     Raises
@@ -95,12 +105,12 @@ def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
         If one differs from that of the prior.
     """
     given = {name: value for name, value in given.items() if not _is_unset(value)}
-    if given and _is_bundled(prior):
-        return
     trained = prior.meta.get("meta_parameters", {}) if given else {}
     for name, value in given.items():
-        if name not in trained or _agrees(name, value, trained[name]):
+        if name not in trained or _agrees(name, value, trained[name], prior.estimator_type):
             continue
+        if is_bundled(prior):
+            return
         raise ValueError(
             f"{name}={_given(value)} has no effect: the prior was meta-trained with "
             f"{name}={_shown(trained[name])}, and fit and adapt only adapt it. Leave it at 'auto', "
@@ -109,7 +119,8 @@ def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
         )
 
 
-def _is_bundled(prior: Prior) -> bool:
+def is_bundled(prior: Prior) -> bool:
+    """Whether a prior is one of those that come with the package."""
     names = [name for name, types in BUNDLED.items() if prior.estimator_type in types]
     return any(prior == bundled_prior(prior.estimator_type, name) for name in names)
 
@@ -122,19 +133,29 @@ def described(value: Any) -> Any:
     if is_module(value):
         n_weights = sum(tensor.numel() for tensor in value.state_dict().values())
         return {"name": type(value).__name__, "params": {"n_weights": n_weights}}
+    if callable(value):
+        return {"name": getattr(value, "__qualname__", type(value).__name__), "params": {}}
     if isinstance(value, (tuple, list, np.ndarray)):
         return [described(item) for item in value]
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _agrees(name: str, value: Any, trained: Any) -> bool:
+def _agrees(name: str, value: Any, trained: Any, estimator_type: str) -> bool:
     if name == "learner" and isinstance(value, str):
-        from sklearn_meta.learners import get_learner
-
-        value = get_learner(value)
+        value = _learner(value, estimator_type)
     value = described(value)
     # One number of shots is a range of one.
     return value == trained or (name == "shots" and [value, value] == trained)
+
+
+def _learner(name: str, estimator_type: str) -> Any:
+    if estimator_type == "reconstructor":
+        from sklearn_meta.learners.reconstruction import get_reconstruction_learner
+
+        return get_reconstruction_learner(name)
+    from sklearn_meta.learners import get_learner
+
+    return get_learner(name)
 
 
 def _is_unset(value: Any) -> bool:

@@ -6,12 +6,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._class_index import class_index, has_class_episodes
+
+if TYPE_CHECKING:
+    from sklearn_meta.tasks._image_store import ImageStore
 
 MANY_CLASSES = 300
 
@@ -45,7 +48,7 @@ class TrainingConfig:
         Seconds that meta-training may take, about; infinity for no limit.
     n_query : int
         Most query rows of an episode; of each class in episodes of images (`ClassEpisodeSampler`),
-        where ``shots`` counts the rows of a class, too.
+        where ``shots`` counts the rows of a class, too. Of image reconstruction, images of a task.
     n_ways : int
         Most classes of an episode of images.
     decay_iterations : int
@@ -68,14 +71,16 @@ class TrainingConfig:
 
 
 def resolve(
-    config: TrainingConfig, store: TaskStore, defaults: Mapping[str, Any] | None = None
+    config: TrainingConfig,
+    store: TaskStore | ImageStore,
+    defaults: Mapping[str, Any] | None = None,
 ) -> TrainingConfig:
     """Check every parameter and put a value where ``"auto"`` was.
 
     Parameters
     ----------
     config : TrainingConfig
-    store : TaskStore
+    store : TaskStore or ImageStore
         The tasks to train on.
     defaults : mapping of str to value, optional
         What ``"auto"`` stands for where a learner knows better.
@@ -109,12 +114,32 @@ def resolve(
         auto |= {"shots": (1, 5), "n_query": 5, "max_time": 300.0}
         # Of so many there are few to overfit, and all are better than some.
         auto["early_stopping"] = len(np.unique(class_index(store).label)) < MANY_CLASSES
-    auto |= defaults or {}
+    auto |= store.training_defaults
+    return fill(config, auto | dict(defaults or {}))
+
+
+def fill(config: TrainingConfig, auto: Mapping[str, Any]) -> TrainingConfig:
+    """Check every parameter, and put a value where ``"auto"`` was, if there is one.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+    auto : mapping of str to value
+
+    Returns
+    -------
+    TrainingConfig
+
+    Raises
+    ------
+    ValueError
+        If a parameter is of the wrong type or out of range.
+    """
     given = {field.name: getattr(config, field.name) for field in fields(config)}
     return replace(
         config,
         **{
-            name: auto[name] if _is_auto(value) else _CHECKS[name](name, value)
+            name: auto.get(name, value) if _is_auto(value) else _CHECKS[name](name, value)
             for name, value in given.items()
         },
     )

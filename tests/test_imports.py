@@ -13,12 +13,14 @@ PACKAGE = Path(sklearn_meta.__file__).parent
 ROOMS = [
     ["_classifier", "_regressor", "_reconstructor"],
     ["_estimator"],
-    ["_many", "_task_table", "_one_table"],
+    ["_many", "_task_table", "_one_table", "_image_fit"],
     ["_learn_prior", "_novelty", "_shared_classes"],
-    ["_learn_tables"],
+    ["_learn_tables", "_learn_images"],
     ["_learning"],
-    ["_adapted"],
-    ["_prior_holder"],
+    ["_adapted", "_adapted_images", "_choose_learner"],
+    ["_prior_holder", "_image_tasks"],
+    ["_image_support"],
+    ["_images_in", "_noise_in", "_operator_in"],
     ["_model", "_checks", "_targets", "_resolve_prior"],
     ["_guard"],
     ["inspection"],
@@ -86,8 +88,8 @@ def test_package_imports_nothing_heavy():
     heavy = "torch", "polars", "matplotlib"  # scikit-learn itself imports pandas
     code = (
         "import sys, sklearn_meta\n"
-        "from sklearn_meta import MetaClassifier, MetaRegressor, Prior, Task\n"
-        "MetaRegressor(), MetaClassifier()\n"
+        "from sklearn_meta import MetaClassifier, MetaReconstructor, MetaRegressor, Prior\n"
+        "MetaRegressor(), MetaClassifier(), MetaReconstructor()\n"
         f"print([name for name in {heavy!r} if name in sys.modules])"
     )
     assert run(code) == "[]"
