@@ -52,6 +52,7 @@ class Monotone(PointwiseLaw):
     ) -> None:
         super().__init__(None, Reshaped(Identity(image_shape), measurement_shape))
         self.function, self.domain, self.is_smooth = function, domain, is_smooth
+        self.pixel_shape = self.image_shape
         self.signs = signs
         with torch.no_grad():
             ends = [self._rising(torch.full((1, *signs.shape), z).to(signs))[0] for z in domain]
@@ -109,7 +110,7 @@ class Monotone(PointwiseLaw):
         return (rise / (2 * (high - low) + 2 * _STEP)).to(z)
 
     def _values(self, z: Tensor) -> Tensor:
-        return self.function(z.reshape(len(z), *self.image_shape))
+        return self.function(z.reshape(len(z), *self.pixel_shape))
 
     def _rising(self, z: Tensor) -> Tensor:
         z = z.clamp(*self.domain)

@@ -137,10 +137,25 @@ class PointwiseLaw(Operator):
         """Return the operator of some samples of a batch."""
         if self.n_samples is None:
             return self
-        some = copy.copy(self)
-        some.inner = self.inner.select(index)
-        some.n_samples = some.inner.n_samples
-        return some
+        return self._with(self.inner.select(index))
+
+    def __matmul__(self, other: Any) -> Any:
+        """As that of `Operator`; after a linear operator the law stays one, with an interval."""
+        if not (isinstance(other, Operator) and other.is_linear):
+            return super().__matmul__(other)
+        from sklearn_meta.operators.identity import Identity
+
+        is_alone = isinstance(self.inner, Identity) and other.measurement_shape == self.image_shape
+        return self._with(other if is_alone else self.inner @ other)
+
+    def _with(self, inner: Operator) -> PointwiseLaw:
+        """The same law of what another operator measures."""
+        other = copy.copy(self)
+        for cached in ("_norm", "_gram"):
+            vars(other).pop(cached, None)
+        other.inner, other.n_samples = inner, inner.n_samples
+        other.set_shapes(inner.image_shape, self.measurement_shape)
+        return other
 
 
 def modulus(z: Tensor, is_complex: bool) -> Tensor:

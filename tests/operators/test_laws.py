@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_meta.operators import Mask
+from sklearn_meta.operators import Blur, Downsample, Mask
 from sklearn_meta.operators.fourier import Fourier
 from sklearn_meta.operators.gamma import Gamma
 from sklearn_meta.operators.phase_retrieval import PhaseRetrieval
@@ -196,6 +196,39 @@ def test_select_takes_the_samples_of_the_operator_inside():
     some = operator.select([2, 0])
     torch.testing.assert_close(some.forward(x[[2, 0]]), operator.forward(x)[[2, 0]])
     assert LAWS["gamma"].select([0]) is LAWS["gamma"]
+
+
+@pytest.mark.parametrize("name", ["saturation", "gamma", "three bits with dither", "counts"])
+def test_after_a_linear_operator_the_law_stays(name):
+    blur = Blur(SHAPE, [[0.2, 0.5, 0.3]])
+    law = LAWS[name]
+    operator = law @ blur
+    assert type(operator) is type(law)
+    assert operator.inner is blur
+    x = images()
+    y = operator.forward(x)
+    torch.testing.assert_close(y, law.forward(blur.forward(x)))
+    low, high = operator.interval(y)
+    assert ((low <= blur.forward(x) + 1e-9) & (blur.forward(x) <= high + 1e-9)).all()
+    assert law.inner is not blur
+
+
+def test_after_two_linear_operators_and_shapes():
+    operator = Saturation(None, A, high=0.5) @ Downsample((10, 12), 2)
+    assert operator.image_shape == (10, 12)
+    x = images(shape=(10, 12))
+    expected = A.forward(Downsample((10, 12), 2).forward(x)).clamp(0, 0.5)
+    torch.testing.assert_close(operator.forward(x), expected)
+    np.testing.assert_allclose(operator @ x.numpy(), expected.numpy())
+    with pytest.raises(ValueError, match="takes images of shape"):
+        Saturation(SHAPE) @ Downsample((10, 10), 2)
+
+
+def test_norm_of_counts_is_that_of_their_operator():
+    counts = PoissonCount(SHAPE, 4.0)
+    assert counts.norm() == pytest.approx(1.0)
+    blur = Blur(SHAPE, [[1.0, 2.0, 1.0]])
+    assert (counts @ blur).norm() == pytest.approx(blur.norm())
 
 
 @pytest.mark.parametrize(

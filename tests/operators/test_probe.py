@@ -233,6 +233,16 @@ def test_camera_of_few_bits(bits, dither):
     assert (y[low == -math.inf] == y.min()).all() or isinstance(dither, torch.Tensor)
 
 
+def test_a_found_law_goes_after_a_linear_operator():
+    blur = Blur(SHAPE, KERNEL.abs() / KERNEL.abs().sum())
+    operator = probe(camera(2), SHAPE) @ blur
+    y = operator.forward(images())
+    torch.testing.assert_close(y, camera(2)(blur.forward(images())))
+    low, high = operator.interval(y)
+    z = blur.forward(images()).flatten(1)
+    assert ((low <= z + 1e-7) & (z <= high + 1e-7)).all()
+
+
 def test_noise_on_levels_means_the_nearest_one():
     operator = probe(camera(2), SHAPE)
     y = operator.forward(images())
