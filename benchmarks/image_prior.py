@@ -3,7 +3,7 @@
 First it learns to remove white noise, then to reconstruct: through the steps of half-quadratic
 splitting, under random operators.
 
-    python benchmarks/image_prior.py draw --out pool       # 80 shards of 250 images
+    python benchmarks/image_prior.py draw --out pool       # 72 shards of 250 images
     python benchmarks/image_prior.py denoise --pool pool --out denoiser.pt
     python benchmarks/image_prior.py unroll --pool pool --start denoiser.pt --out unrolled.pt
 
@@ -26,7 +26,7 @@ from sklearn_meta.learners.reconstruction._evolution import diagonal_of_gram, ev
 from sklearn_meta.learners.reconstruction._half_quadratic import smooth_start
 from sklearn_meta.networks.denoiser import Denoiser
 
-SHARDS, PER_SHARD, SIDE = 80, 250, 128
+SHARDS, PER_SHARD, SIDE = 72, 250, 128
 FIRST_SHARDS, STEPS_A_SHARD = 6, 300
 BATCH, PATCH = 16, 64
 STEPS, RECONSTRUCTED = 8, 6

@@ -111,7 +111,7 @@ def identity(
     }
     weights = [[name, list(p.shape), str(p.dtype)] for name, p in module.named_parameters()]
     stores = [store] if validation_store is None else [store, validation_store]
-    arrays = [array for s in stores for array in (s.x, s.y, s.starts, s.counts, s.labels)]
+    arrays = [array for s in stores for array in s.contents()]
     shapes = [s.image_shape for s in stores]
     return _digest(type(learner).__qualname__, parameters, weights, asdict(config), shapes, *arrays)
 

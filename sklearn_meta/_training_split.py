@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +15,11 @@ from sklearn_meta.tasks import TaskStore
 from sklearn_meta.tasks._class_episodes import ClassEpisodeSampler
 from sklearn_meta.tasks._class_index import has_class_episodes, split_labels
 from sklearn_meta.tasks._episodes import EpisodeSampler, TaskBatch, fixed_episodes
+from sklearn_meta.tasks._image_store import ImageBatch, ImageSampler, ImageStore, fixed_set
 
 VALIDATION_SHOTS = (0, 1, 3, 5, 10, 20)
 MAX_VALIDATION_TASKS = 60
+MAX_VALIDATION_IMAGES = 8  # of a task
 MIN_CLASS_EPISODES = 20  # a few tasks of many classes would say little by an episode each
 FEWEST_TASKS_TO_SPLIT = 4
 
@@ -30,23 +34,23 @@ class Split:
         See `History.validation`.
     train : int64 ndarray of shape (n_train,)
         Positions of the tasks to train on.
-    store : TaskStore
+    store : TaskStore or ImageStore
         Those tasks, of classes that are not held out.
-    episodes : list of TaskBatch
+    episodes : list of TaskBatch or of ImageBatch
         Fixed episodes to be judged on; their ``task`` is a position too, or -1 for a task that is
         not in the store.
     """
 
     kind: str | None
     train: np.ndarray
-    store: TaskStore
-    episodes: list[TaskBatch]
+    store: TaskStore | ImageStore
+    episodes: list[TaskBatch] | list[ImageBatch]
 
 
 def hold_out(
     learner: Learner,
-    store: TaskStore,
-    validation_store: TaskStore | None,
+    store: TaskStore | ImageStore,
+    validation_store: TaskStore | ImageStore | None,
     config: TrainingConfig,
     split_rng: np.random.Generator,
     episode_rng: np.random.Generator,
@@ -78,10 +82,16 @@ def hold_out(
     return Split("tasks", train, store.subset(train), _renumber(episodes, held_out))
 
 
-def episode_sampler(
+@singledispatch
+def episode_sampler(store: Any, config: TrainingConfig, rng: np.random.Generator) -> Any:
+    """Make what draws the episodes to train on."""
+    raise TypeError(f"store is of type {type(store).__name__}, expected one of sklearn_meta.tasks.")
+
+
+@episode_sampler.register
+def _(
     store: TaskStore, config: TrainingConfig, rng: np.random.Generator
 ) -> EpisodeSampler | ClassEpisodeSampler:
-    """Make what draws the episodes to train on."""
     if has_class_episodes(store):
         return ClassEpisodeSampler(
             store, config.shots, config.n_query, config.n_ways, config.batch_size, rng=rng
@@ -89,9 +99,19 @@ def episode_sampler(
     return EpisodeSampler(store, config.shots, config.n_query, config.batch_size, rng=rng)
 
 
-def _fixed_episodes(
-    store: TaskStore, config: TrainingConfig, rng: np.random.Generator
-) -> list[TaskBatch]:
+@episode_sampler.register
+def _(store: ImageStore, config: TrainingConfig, rng: np.random.Generator) -> ImageSampler:
+    return ImageSampler(store, config.n_query, config.batch_size, rng=rng)
+
+
+@singledispatch
+def _fixed_episodes(store: Any, config: TrainingConfig, rng: np.random.Generator) -> list[Any]:
+    """Draw the episodes to be judged on."""
+    raise TypeError(f"store is of type {type(store).__name__}, expected one of sklearn_meta.tasks.")
+
+
+@_fixed_episodes.register
+def _(store: TaskStore, config: TrainingConfig, rng: np.random.Generator) -> list[TaskBatch]:
     """Draw every task once for a few numbers of shots from the smallest to the largest.
 
     Of images of unshared classes, about as many episodes as there are tasks.
@@ -107,5 +127,20 @@ def _fixed_episodes(
     return fixed_episodes(store, shots, config.n_query, rng, MAX_VALIDATION_TASKS)
 
 
-def _renumber(episodes: list[TaskBatch], positions: np.ndarray) -> list[TaskBatch]:
+@_fixed_episodes.register
+def _(store: ImageStore, config: TrainingConfig, rng: np.random.Generator) -> list[ImageBatch]:
+    """Take some images of every task as they were measured, each task for an episode."""
+    tasks = np.arange(store.n_tasks)
+    if store.n_tasks > MAX_VALIDATION_TASKS:
+        tasks = rng.choice(tasks, MAX_VALIDATION_TASKS, replace=False)
+    return [
+        ImageBatch(
+            (fixed_set(store, t, np.arange(store.most_images(t, MAX_VALIDATION_IMAGES)), rng),),
+            torch.tensor([t]),
+        )
+        for t in tasks.tolist()
+    ]
+
+
+def _renumber(episodes: list[Any], positions: np.ndarray) -> list[Any]:
     return [replace(e, task=torch.from_numpy(positions)[e.task]) for e in episodes]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -45,6 +47,9 @@ class TaskStore:
     ValueError
         If the shapes do not fit together or a task has no row.
     """
+
+    #: What "auto" stands for in meta-training, where it is not the common default.
+    training_defaults: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -175,6 +180,10 @@ class TaskStore:
         if len(view.x) != len(self.x):
             raise ValueError(f"x and y have {len(view.x)} rows, expected {len(self.x)} as before.")
         return view
+
+    def contents(self) -> list[np.ndarray | None]:
+        """Return arrays that tell this store from any other."""
+        return [self.x, self.y, self.starts, self.counts, self.labels]
 
     def __repr__(self) -> str:
         return (

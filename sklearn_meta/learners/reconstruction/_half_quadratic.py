@@ -48,7 +48,7 @@ def half_quadratic(
     x = z = start
     for k, (level, weight) in enumerate(zip(levels, weights, strict=True)):
         z = denoise(x, level, k)
-        x = term.prox(z, weight, start=x)
+        x = term.prox(z, weight)
     return x, z
 
 
