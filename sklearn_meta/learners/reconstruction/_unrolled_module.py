@@ -1,0 +1,109 @@
+"""What `Unrolled` meta-learns: a denoiser, and how far each step trusts it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sklearn_meta.learners.reconstruction._planes import from_planes, levels_of_planes, to_planes
+from sklearn_meta.networks.denoiser import Denoiser
+
+_FIRST_FACTOR = 0.1  # measurements are trusted more than errors that were white would justify
+_FACTORS_RATE = 50.0
+
+
+class UnrolledModule(nn.Module):
+    """One denoiser for all steps, and one factor a step.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+    n_factors : int, default=8
+
+    Attributes
+    ----------
+    denoiser : Denoiser
+    log_factors : Parameter of shape (n_factors,)
+        Logarithms of what the weights of the denoised images in the data steps are multiplied by.
+    """
+
+    def __init__(self, denoiser: Denoiser, n_factors: int = 8):
+        super().__init__()
+        self.denoiser = denoiser
+        self.log_factors = nn.Parameter(torch.full((n_factors,), math.log(_FIRST_FACTOR)))
+
+    @classmethod
+    def of_weights(cls, weights: Mapping[str, np.ndarray]) -> UnrolledModule:
+        """Make the module of the weights of a prior, in eval mode.
+
+        Raises
+        ------
+        ValueError
+            If they are not of such a module.
+        """
+        prefix = "denoiser."
+        own = {n[len(prefix) :]: w for n, w in weights.items() if n.startswith(prefix)}
+        try:
+            factors = torch.as_tensor(np.asarray(weights["log_factors"]))
+            module = cls(denoiser_of_weights(own), len(factors))
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"the weights do not fit Unrolled: {error}") from error
+        with torch.no_grad():
+            module.log_factors.copy_(factors)
+        return module.eval()
+
+    def denoise(self, x: Tensor, level: Tensor) -> Tensor:
+        """Denoise images.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, H, W[, C])
+        level : Tensor that broadcasts to `x`
+            Standard deviation of the noise of each pixel.
+        """
+        z = self.denoiser(to_planes(x), levels_of_planes(level, x.shape))
+        return from_planes(z, tuple(x.shape[1:]))
+
+    def factors(self, steps: int) -> Tensor:
+        """Return what the weight of each of so many steps is multiplied by; shape (steps,).
+
+        Between the learned ones where there are not as many; the last step has the last.
+        """
+        last = len(self.log_factors) - 1
+        place = torch.linspace(0, last, steps) if steps > 1 else torch.tensor([float(last)])
+        low = place.floor().long().clamp_max(max(last - 1, 0))
+        share = (place - low).to(self.log_factors)
+        high = (low + 1).clamp_max(last)
+        return ((1 - share) * self.log_factors[low] + share * self.log_factors[high]).exp()
+
+    def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW: the few factors move further than the many weights."""
+        return [
+            {"params": list(self.denoiser.parameters()), "lr": lr, "weight_decay": weight_decay},
+            {"params": [self.log_factors], "lr": _FACTORS_RATE * lr, "weight_decay": 0.0},
+        ]
+
+
+def denoiser_of_weights(weights: Mapping[str, np.ndarray]) -> Denoiser:
+    """Make a denoiser, its size read off its weights, in eval mode.
+
+    Raises
+    ------
+    KeyError, RuntimeError
+        If the weights are not those of a denoiser.
+    """
+    channels, blocks = [], []
+    while f"down.{len(channels)}.0.first.weight" in weights:
+        prefix = f"down.{len(channels)}."
+        channels.append(len(weights[f"{prefix}0.first.weight"]))
+        blocks.append(sum(name.startswith(prefix) and ".first." in name for name in weights))
+    if not channels:
+        raise KeyError("no weight is called 'down.0.0.first.weight'")
+    denoiser = Denoiser(tuple(channels), tuple(blocks))
+    denoiser.load_state_dict({n: torch.as_tensor(np.asarray(w)) for n, w in weights.items()})
+    return denoiser.eval()
