@@ -21,15 +21,14 @@ import torch
 from _image_prior_operators import random_operator, random_relative_level
 
 from sklearn_meta.datasets import make_dead_leaves
-from sklearn_meta.learners.reconstruction._data_step import DataTerm
-from sklearn_meta.learners.reconstruction._evolution import diagonal_of_gram, evolve, level_map
-from sklearn_meta.learners.reconstruction._half_quadratic import smooth_start
+from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
+from sklearn_meta.learners.reconstruction._unrolled_steps import Problem, Scalars, learn_steps
 from sklearn_meta.networks.denoiser import Denoiser
 
 SHARDS, PER_SHARD, SIDE = 72, 250, 128
 FIRST_SHARDS, STEPS_A_SHARD = 6, 300
 BATCH, PATCH = 16, 64
-STEPS, RECONSTRUCTED = 8, 6
+RECONSTRUCTED = 6
 
 
 def shard_path(folder, k):
@@ -148,22 +147,18 @@ def denoise(args):
 def unroll(args):
     """Fine-tune end to end; the logarithm of each operator's error, so that all count alike."""
     torch.set_num_threads(args.threads)
-    net = Denoiser().to(memory_format=torch.channels_last)
-    net.load_state_dict(torch.load(args.start, weights_only=True)["mean"])
-    factors = torch.nn.Parameter(torch.zeros(STEPS))
-    trained = dict(net.named_parameters()) | {"factors": factors}
+    denoiser = Denoiser()
+    denoiser.load_state_dict(torch.load(args.start, weights_only=True)["mean"])
+    module = UnrolledModule(denoiser).to(memory_format=torch.channels_last)
     opt = torch.optim.Adam(
-        [{"params": list(net.parameters())}, {"params": [factors], "scale": 30.0}],
+        [{"params": list(denoiser.parameters())}, {"params": [module.log_factors], "scale": 30.0}],
         betas=(0.9, 0.99),
     )
-    mean = {k: v.detach().clone() for k, v in trained.items()}
+    mean = {k: v.detach().clone() for k, v in module.state_dict().items()}
     start = 0
     if Path(args.out).exists():
         state = torch.load(args.out, weights_only=True)
-        with torch.no_grad():
-            for k, v in trained.items():
-                v.copy_(state["now"][k])
-        opt.load_state_dict(state["opt"])
+        module.load_state_dict(state["now"]), opt.load_state_dict(state["opt"])
         mean, start = state["mean"], state["step"]
     pool, noise = Pool(args.pool, [2, start]), torch.Generator().manual_seed(10**6 + start)
     begun = saved = time.time()
@@ -171,31 +166,31 @@ def unroll(args):
     for step in range(start, args.steps):
         for group in opt.param_groups:
             group["lr"] = learning_rate(step, args.steps, 2e-4) * group.get("scale", 1.0)
-        name, final, loss = reconstruction_loss(net, factors, pool, noise)
-        loss = loss + 0.5 * white_noise_loss(net, pool, noise)
+        name, psnr, loss = reconstruction_loss(module, pool, noise)
+        loss = loss + 0.5 * white_noise_loss(denoiser, pool, noise)
         opt.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 0.5)
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 0.5)
         opt.step()
         decay = min(0.999, step / (step + 10))
         with torch.no_grad():
-            for k, v in trained.items():
+            for k, v in module.state_dict().items():
                 mean[k].lerp_(v, 1 - decay)
-        seen.setdefault(name, []).append(final)
+        seen.setdefault(name, []).append(psnr)
         if step % 250 == 249:
             seconds = (time.time() - begun) / (step + 1 - start)
             dB = " ".join(f"{k} {np.mean(v):.2f}" for k, v in sorted(seen.items()))
-            shown = " ".join(f"{v:.2f}" for v in factors.tolist())
-            print(f"step {step + 1}: {dB} dB; factors {shown}; {seconds:.3f} s/step", flush=True)
+            shown = " ".join(f"{v:.2f}" for v in module.log_factors.tolist())
+            print(f"step {step + 1}: {dB} dB; {shown}; {seconds:.3f} s/step", flush=True)
             seen = {}
         if time.time() - saved > 60 or step == args.steps - 1:
-            now = {k: v.detach() for k, v in trained.items()}
-            save(args.out, dict(now=now, mean=mean, opt=opt.state_dict(), step=step + 1))
+            state = dict(now=module.state_dict(), mean=mean, opt=opt.state_dict(), step=step + 1)
+            save(args.out, state)
             saved = time.time()
 
 
-def reconstruction_loss(net, factors, pool, noise):
-    """Family, PSNR of the last step, and loss of one batch under one random operator."""
+def reconstruction_loss(module, pool, noise):
+    """Family, PSNR, and loss of one batch under one random operator."""
     rng = pool.rng
     name, operator, sigma = random_operator(rng)
     x = pool.patches(SHARDS * STEPS_A_SHARD, RECONSTRUCTED, PATCH)[:, 0]
@@ -203,34 +198,14 @@ def reconstruction_loss(net, factors, pool, noise):
     with torch.no_grad():
         y = operator.forward(x)
         sigma = random_relative_level(rng) * float(y.abs().max()) if sigma is None else sigma
-        y = y + sigma * torch.randn(y.shape, generator=noise)
-        term = DataTerm(operator, y, max_iter=12, tol=1e-4)
-        floor = max(sigma, 1e-3 * operator.norm())
-        begin = smooth_start(term, floor**2 / 0.005, max_iter=30)
-    diagonal = diagonal_of_gram(operator, noise)
-    unseen = None
-    if diagonal is not None:
-        diagonal = diagonal.float()
-        unseen = (diagonal < 0.5).float()
-
-    def denoise(x, level, k):
-        levels = level_map(level, sigma, diagonal).unsqueeze(1)
-        return net(x[:, None].contiguous(memory_format=torch.channels_last), levels)[:, 0]
-
-    n_steps = int(rng.integers(4, STEPS + 1))
-    all_z, last, _ = evolve(term, denoise, begin, x, sigma, factors_of(factors, n_steps), unseen)
-    mse = torch.stack([(z - x).square().mean() for z in (*all_z, last)]) + 1e-7
-    weight = torch.cat([torch.full((n_steps,), 0.3 / n_steps), torch.ones(1)])
-    psnr = -10 * math.log10(mse[-1].item())
-    return name, psnr, 0.5 * (weight * mse.log()).sum()
-
-
-def factors_of(factors, n_steps):
-    """Factors for fewer steps than were learned: interpolated, the last its own."""
-    place = torch.linspace(0, len(factors) - 1, n_steps)
-    low = place.floor().long().clamp_max(len(factors) - 2)
-    share = place - low
-    return ((1 - share) * factors[low] + share * factors[low + 1]).exp()
+        problem = Problem(operator, y + sigma * torch.randn(y.shape, generator=noise), sigma)
+    problem.term.max_iter, problem.term.tol = 12, 1e-4  # enough to learn from
+    steps = int(rng.integers(4, len(module.log_factors) + 1))
+    denoised, image, _ = learn_steps(module, problem, x, steps, Scalars())
+    mse = torch.stack([(z - x).square().mean() for z in (*denoised, image)]) + 1e-7
+    weight = torch.full((len(mse),), 0.3 / len(denoised))
+    weight[-1] = 1.0
+    return name, -10 * math.log10(mse[-1].item()), 0.5 * (weight * mse.log()).sum()
 
 
 def white_noise_loss(net, pool, noise):

@@ -51,11 +51,10 @@ def check_image_tasks(
         If the container or a task cannot be used; the message names the task.
     """
     checked: list[ImageTask] = []
-    for name, item in named_items(tasks, argument):
-        where = f"{argument}: task {name!r}"
-        if any(task.name == name for task in checked):
-            raise ValueError(f"{where} is there twice; give each task its own name.")
-        with _naming(where):
+    for position, (name, item) in enumerate(named_items(tasks, argument)):
+        # Names may come twice: several draws of one kind of operator.
+        at = "" if name == str(position) else f" at position {position}"
+        with _naming(f"{argument}: task {name!r}{at}"):
             checked.append(_check(owner, _as_task(item), image_shape, name))
     if not checked:
         raise ValueError(f"{argument} is empty, expected at least one task.")
@@ -67,6 +66,8 @@ def adapt_each(estimator: Any, tasks: Any) -> dict[str, Any]:
     adapted = {}
     for name, item in named_items(tasks, "tasks"):
         with _naming(f"tasks: task {name!r}"):
+            if name in adapted:
+                raise ValueError("it is there twice; give each task its own name.")
             task = _as_task(item)
             adapted[name] = estimator.adapt(task.X, task.y, task.operator)
     return adapted

@@ -21,7 +21,7 @@ MOST_EIGENVALUES = 5
 # Relative; structures hold to rounding errors, and operators may compute in single precision.
 _TOLERANCE = 1e-6
 # The polynomial of few eigenvalues has to solve even systems that are this badly conditioned.
-_SMALL_RHO, _EXACT = 1e-5, 1e-9
+_SMALL_RHO, _EXACT = 1e-4, 1e-8
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,6 +80,10 @@ class Training:
     checkpoint : path or None
     noise : Noise
         As the user gave it; its sigma is None for "auto".
+    meta_train : callable or None
+        The loop of meta-training, for learners that are trained by gradients.
+    start : Learned or None
+        Prior to begin from, where there is one that suits.
     """
 
     rng: np.random.Generator
@@ -88,6 +92,8 @@ class Training:
     verbose: int = 0
     checkpoint: Any = None
     noise: Noise = field(default_factory=lambda: Noise(None))
+    meta_train: Callable[..., tuple[Any, Any]] | None = None
+    start: Learned | None = None
 
 
 class ReconstructionLearner(BaseEstimator):
