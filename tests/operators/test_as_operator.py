@@ -1,0 +1,304 @@
+"""Every kind of operator that users have, and what is said about those that are wrong."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import scipy.sparse.linalg as sla
+import torch
+from scipy import ndimage
+
+from sklearn_meta.operators import Blur, Downsample, Fourier, Identity, Operator, as_operator
+from sklearn_meta.operators._recognise import CirculantGram, FewEigenvalues
+
+from ._operators import KERNEL, SHAPE, Physics, batch, linear_operator, random, sparse
+
+LARGE = (46, 44)
+
+
+def black_box(operator):
+    """The two products of one of our operators, as a linear operator of SciPy."""
+    return sla.LinearOperator(
+        (operator.n_measurements, operator.n_pixels),
+        matvec=lambda x: (operator @ x.ravel()).ravel(),
+        rmatvec=lambda y: (operator.T @ y.ravel()).ravel(),
+        dtype=np.float64,
+    )
+
+
+def images(shape, n=3):
+    return batch(shape, n).numpy()
+
+
+def assert_is_matrix(operator, matrix):
+    x, y = images(operator.image_shape), images((len(matrix),))
+    np.testing.assert_allclose((operator @ x).reshape(3, -1), x.reshape(3, -1) @ matrix.T)
+    back = operator.T @ y.reshape(3, *operator.measurement_shape)
+    np.testing.assert_allclose(back.reshape(3, -1), y @ matrix)
+
+
+MATRIX = random(12, 35)
+SPARSE = sparse(12, 35)
+
+
+@pytest.mark.parametrize(
+    ("given", "matrix"),
+    [
+        (MATRIX, MATRIX),
+        (MATRIX.astype(np.float32), MATRIX.astype(np.float32).astype(float)),
+        (MATRIX > 0.5, (MATRIX > 0.5).astype(float)),
+        (MATRIX.tolist(), MATRIX),
+        (torch.from_numpy(MATRIX), MATRIX),
+        (SPARSE, SPARSE.toarray()),
+        (SPARSE.tocoo(), SPARSE.toarray()),
+        (sp.csc_matrix(SPARSE), SPARSE.toarray()),
+        (sp.eye_array(35, format="csr")[[30, 2, 2]], np.eye(35)[[30, 2, 2]]),
+        (sp.csr_array(np.diag([0.0, 2.0] * 17 + [3.0])), np.diag([0.0, 2.0] * 17 + [3.0])),
+        (linear_operator(MATRIX), MATRIX),
+        (sla.aslinearoperator(SPARSE), SPARSE.toarray()),
+    ],
+    ids=["array", "single", "bool", "list", "tensor", "csr", "coo", "csc", "selection", "diagonal"]
+    + ["linear operator", "linear operator of sparse"],
+)
+def test_matrices(given, matrix):
+    assert_is_matrix(as_operator(given, SHAPE), matrix)
+    reshaped = as_operator(given, SHAPE, (len(matrix), 1))
+    assert reshaped.measurement_shape == (len(matrix), 1)
+    assert_is_matrix(reshaped, matrix)
+
+
+def test_own_operators_pass():
+    blur = Blur(SHAPE, KERNEL)
+    assert as_operator(blur, SHAPE) is blur
+    assert as_operator(blur, None) is blur
+    assert as_operator(blur, SHAPE, (35,)).measurement_shape == (35,)
+    with pytest.raises(ValueError, match=r"takes images of shape \(5, 7\)"):
+        as_operator(blur, (7, 5))
+
+
+def test_physics_sees_channels_first():
+    x = images((6, 4, 2))
+    measured = as_operator(Physics(), (6, 4, 2)) @ x
+    assert measured.shape == (3, 2, 4, 4)
+    for c in range(2):
+        one = as_operator(Physics(), (6, 4)) @ np.ascontiguousarray(x[..., c])
+        np.testing.assert_allclose(measured[:, c], one[:, 0], rtol=1e-6)
+
+
+def test_deepinv():
+    deepinv = pytest.importorskip("deepinv")
+    physics = deepinv.physics.Blur(torch.ones(1, 1, 3, 3) / 9, padding="circular")
+    x = images((8, 9))
+    expected = ndimage.uniform_filter(x, (0, 3, 3), mode="wrap")
+    np.testing.assert_allclose(as_operator(physics, (8, 9)) @ x, expected[:, None], atol=1e-5)
+
+
+def test_pylops():
+    pylops = pytest.importorskip("pylops")
+    operator = as_operator(pylops.FirstDerivative((8, 9), axis=0), (8, 9))
+    x = images((8, 9))
+    expected = np.zeros_like(x)
+    expected[:, 1:-1] = (x[:, 2:] - x[:, :-2]) / 2
+    np.testing.assert_allclose((operator @ x).reshape(x.shape), expected, atol=1e-12)
+
+
+# ---------------------------------------------------------------- structure
+
+
+@pytest.mark.parametrize("shape", [(46, 44), (24, 21, 3)])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_blur_is_recognised(shape, own):
+    kernel = random(4, 5, *(shape[2:] if own else ()))
+    found = as_operator(black_box(Blur(shape, kernel)), shape).operator
+    assert isinstance(found, Blur)
+    x = images(shape)
+    np.testing.assert_allclose(found @ x, Blur(shape, kernel) @ x, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(46, 44), (31, 21), (20, 22, 2)])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_downsampling_is_recognised(shape, factor):
+    given = Downsample(shape, factor, random(3, 4))
+    found = as_operator(black_box(given), shape).operator
+    assert isinstance(found, Downsample)
+    assert found.factor == factor
+    x = images(shape)
+    np.testing.assert_allclose(found @ x, given @ x, rtol=1e-9)
+
+
+def solves(operator, rho=0.01):
+    b = batch(operator.image_shape)
+    x = operator.gram_solver()(b, rho)
+    torch.testing.assert_close(operator.adjoint(operator.forward(x)) + rho * x, b)
+
+
+def test_a_circular_gram_is_recognised():
+    shape = (70, 66)
+    given = Fourier(shape, Fourier.line_mask(shape, 4, random_state=0))
+    operator = as_operator(black_box(given), shape)
+    solves(operator)
+    assert isinstance(operator._gram, CirculantGram)
+
+
+def test_few_eigenvalues_are_recognised():
+    rows = np.linalg.qr(random(2024, 300))[0].T
+    rows[-1] = rows[:3].sum(0) + rows[-1]  # no longer orthogonal
+    sparse_like = sla.aslinearoperator(np.vstack([rows] * 5))  # too large to become a matrix
+    large = as_operator(sparse_like, LARGE)
+    solves(large)
+    assert isinstance(large._gram, FewEigenvalues)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [Blur(LARGE, KERNEL, "reflect"), Blur(LARGE, KERNEL, "valid")],
+    ids=["reflect", "valid"],
+)
+def test_what_is_nearly_a_convolution_is_not_taken_for_one(given):
+    operator = as_operator(black_box(given), LARGE)
+    assert operator.gram_solver() is None
+    x = images(LARGE)
+    np.testing.assert_allclose((operator @ x).reshape(3, -1), (given @ x).reshape(3, -1))
+
+
+def test_recognition_takes_few_products():
+    calls = {"forward": 0, "adjoint": 0}
+    given = Blur(LARGE, KERNEL, "reflect")
+
+    def product(side, function, values):
+        calls[side] += 1
+        return function(values.ravel()).ravel()
+
+    counted = sla.LinearOperator(
+        (given.n_measurements, given.n_pixels),
+        matvec=lambda x: product("forward", lambda v: given @ v, x),
+        rmatvec=lambda y: product("adjoint", lambda v: given.T @ v, y),
+        dtype=np.float64,
+    )
+    as_operator(counted, LARGE).gram_solver()
+    assert calls["forward"] <= 16
+    assert calls["adjoint"] <= 12
+
+
+# ---------------------------------------------------------------- errors
+
+
+def scaled(matrix, forward=None, adjoint=None, dtype=np.float64):
+    return sla.LinearOperator(
+        matrix.shape,
+        matvec=forward or (lambda x: matrix @ x),
+        rmatvec=adjoint or (lambda y: matrix.T @ y),
+        dtype=dtype,
+    )
+
+
+INFINITE = MATRIX.copy()
+INFINITE[3, 4] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (MATRIX[:, :30], r"30 columns.*have 35 pixels\.$"),
+        (MATRIX.T, r"12 columns.*transpose would fit"),
+        (SPARSE.T, r"12 columns.*transpose would fit"),
+        (linear_operator(MATRIX.T), r"12 columns.*transpose would fit"),
+        (MATRIX[0], r"must be a matrix of shape \(m, 35\)"),
+        (MATRIX * 1j, "stack real and imaginary parts"),
+        (SPARSE * 1j, "stack real and imaginary parts"),
+        (INFINITE, "not finite"),
+        (sp.csr_array(INFINITE), "not finite"),
+        (np.full((12, 35), "dark"), "must hold numbers"),
+        (np.zeros((0, 35)), "is empty"),
+        (scaled(MATRIX, dtype=np.complex128), "stack real and imaginary parts"),
+        (scaled(MATRIX, lambda x: MATRIX @ x * (1 + 1j)), "matvec.*complex"),
+        (scaled(MATRIX, lambda x: MATRIX @ x + np.nan), "matvec of.*NaN or infinite"),
+        (scaled(MATRIX, None, lambda y: MATRIX.T @ y / 0.0), "rmatvec of.*NaN or infinite"),
+        (scaled(MATRIX, lambda x: x[:4]), "matvec of.*failed"),
+        (scaled(MATRIX, None, lambda y: y), "rmatvec of.*failed"),
+        (scaled(MATRIX, lambda x: np.sqrt(np.abs(MATRIX @ x))), "^matvec of .* is not linear"),
+        (scaled(MATRIX, lambda x: MATRIX @ x + 1), "^matvec of .* is not linear"),
+        (scaled(MATRIX, None, lambda y: MATRIX.T @ np.tanh(y)), "^rmatvec of .* is not linear"),
+        (scaled(MATRIX, None, lambda y: 2.5 * MATRIX.T @ y), r"the adjoint times 2\.5\."),
+        (scaled(MATRIX, None, lambda y: -(MATRIX.T @ y)), r"the adjoint times -1\."),
+        (scaled(MATRIX, None, lambda y: MATRIX.T @ y[::-1]), "rmatvec of .*not the adjoint.*both"),
+        (sla.LinearOperator((12, 35), matvec=lambda x: MATRIX @ x), "rmatvec of|no rmatvec"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_errors(given, message):
+    with pytest.raises(ValueError, match=message):
+        as_operator(given, SHAPE)
+
+
+def test_measurements_that_change_are_refused():
+    rng = np.random.default_rng(0)
+    noisy = scaled(MATRIX, lambda x: MATRIX @ x.ravel() + rng.normal(size=12))
+    with pytest.raises(ValueError, match="must not add noise"):
+        as_operator(noisy, SHAPE)
+
+
+@pytest.mark.parametrize("given", ["blur", 3.0, object(), None, {}])
+def test_what_is_no_operator(given):
+    with pytest.raises((TypeError, ValueError), match="A must be|the matrix A"):
+        as_operator(given, SHAPE)
+
+
+@pytest.mark.parametrize("shape", [5, (5,), (5, 0), (1, 2, 3, 4), (2.5, 3), "ab"])
+def test_image_shape(shape):
+    with pytest.raises(ValueError, match=r"image_shape must be \(H, W\)"):
+        as_operator(MATRIX, shape)
+
+
+def test_measurement_shape_has_to_fit():
+    with pytest.raises(ValueError, match="measurement_shape"):
+        as_operator(MATRIX, SHAPE, (5, 5))
+
+
+class WrongSide(Operator):
+    """One of a user's own, with a side to be broken."""
+
+    def __init__(self, forward=lambda x: x, adjoint=lambda y: y):
+        self._sides = forward, adjoint
+        self.set_shapes(SHAPE, SHAPE)
+
+    def forward(self, x):
+        return self._sides[0](x)
+
+    def adjoint(self, y):
+        return self._sides[1](y)
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        ({"adjoint": lambda y: y.roll(1, 2)}, "^adjoint of WrongSide is not the adjoint"),
+        ({"forward": lambda x: x[:, :4]}, "^forward of WrongSide must return the shape"),
+        ({"adjoint": lambda y: y.flatten(1)}, "^adjoint of WrongSide must return the shape"),
+        ({"forward": lambda x: x.numpy()}, "^forward of WrongSide must return a tensor"),
+        ({"forward": lambda x: x * 1j}, "^forward of WrongSide returns complex"),
+        ({"forward": lambda x: x - x.mean(0)}, "by itself and in a batch"),
+        ({"forward": lambda x: x.sqrt().nan_to_num()}, "^forward of WrongSide is not linear"),
+    ],
+)
+def test_own_operators_are_checked(sides, message):
+    assert as_operator(WrongSide(), SHAPE).gram_solver() is not None
+    with pytest.raises(ValueError, match=message):
+        as_operator(WrongSide(**sides), SHAPE)
+
+
+class WrongPhysics(Physics):
+    def A_adjoint(self, y):
+        return 3.0 * super().A_adjoint(y)
+
+
+def test_physics_is_checked():
+    with pytest.raises(ValueError, match=r"^A_adjoint of WrongPhysics.*the adjoint times 3"):
+        as_operator(WrongPhysics(), SHAPE)
+
+
+def test_identity_matrix_is_solved_at_once():
+    operator = as_operator(sp.identity(35, format="csr"), SHAPE)
+    b = batch(SHAPE)
+    torch.testing.assert_close(operator.gram_solver()(b, 0.5), b / 1.5)
+    assert operator.norm() == Identity(SHAPE).norm() == 1.0
