@@ -1,0 +1,222 @@
+"""What the priors with a posterior in closed form share: adaptation, noise, reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners.reconstruction._base import ImageTask, Noise, ReconstructionLearner
+from sklearn_meta.learners.reconstruction._factored import (
+    Conditioner,
+    FactoredMixture,
+    Posterior,
+    join,
+)
+from sklearn_meta.learners.reconstruction._prior_noise import noise_of_measurements, noise_of_pairs
+from sklearn_meta.learners.reconstruction._operator_regression import UncertainOperator
+from sklearn_meta.operators import Operator
+from sklearn_meta.operators._materialize import materialize
+
+#: Images of up to so many pixels have a joint covariance.
+MOST_PIXELS = 1100
+
+_CHUNK = 200  # images at once
+
+
+@dataclass(frozen=True, eq=False)
+class ImageModel:
+    """A mixture, and the noise that its tasks had (None where they did not tell)."""
+
+    mixture: FactoredMixture
+    sigma: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class LinearState:
+    """An operator's matrix and noise.
+
+    Parameters
+    ----------
+    operator : Operator
+    matrix : Tensor of shape (m, n_pixels) or None
+        None where each image has its own operator.
+    noise : Noise
+        With a sigma.
+    """
+
+    operator: Operator
+    matrix: Tensor | None
+    noise: Noise
+    _ready: dict[str, list[Conditioner]] = field(default_factory=dict, repr=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_ready": {}}
+
+
+class ClosedFormPrior(ReconstructionLearner):
+    """Base of the priors over whole images whose posterior is a mixture of Gaussians."""
+
+    def load(
+        self, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], device: torch.device
+    ) -> ImageModel:
+        """Return the mixture that weights of `learn` stand for."""
+        return ImageModel(FactoredMixture.from_arrays(weights, device), facts["sigma"])
+
+    def adapt(
+        self,
+        model: ImageModel,
+        operator: Operator,
+        noise: Noise,
+        measurements: Tensor | None,
+        images: Tensor | None,
+    ) -> LinearState:
+        """Find the matrix of the operator, and the noise where it is not given.
+
+        Raises
+        ------
+        ValueError
+            If the operator is not linear, or takes images of another size.
+        """
+        n_pixels, device = len(model.mixture.center), model.mixture.center.device
+        if operator.n_pixels != n_pixels:
+            raise ValueError(
+                f"the operator takes images of shape {operator.image_shape}, but this prior holds "
+                f"images of {n_pixels} pixels."
+            )
+        if not operator.is_linear:
+            raise ValueError(
+                f"{type(self).__name__} reconstructs under linear operators; "
+                f"{type(operator).__name__} is not linear. Use learner='plug_and_play'."
+            )
+        if isinstance(operator, UncertainOperator):
+            operator = operator.with_noise(noise.sigma if noise.sigma is not None else model.sigma)
+            sigma = operator.sigma if noise.sigma is None else noise.sigma
+            return LinearState(operator, operator.matrix.to(device), replace(noise, sigma=sigma))
+        matrix = None if operator.n_samples is not None else _matrix(operator).to(device)
+        if noise.sigma is None:
+            if measurements is not None and images is not None:
+                residual = (operator.forward(images) - measurements).flatten(1)
+                sigma = noise_of_pairs(residual, model.sigma)
+            elif measurements is not None and matrix is not None:
+                rows = measurements.flatten(1)
+                sigma = noise_of_measurements(model.mixture, matrix, rows, model.sigma)
+            else:
+                sigma = model.sigma
+            if sigma is None:
+                some = _matrix(operator.select([0])).to(device) if matrix is None else matrix
+                sigma = _fallback(model.mixture, some)
+            noise = replace(noise, sigma=sigma)
+        return LinearState(operator, matrix, noise)
+
+    def reconstruct(
+        self,
+        model: ImageModel,
+        state: LinearState,
+        measurements: Tensor,
+        return_std: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the posterior mean, and the exact posterior standard deviation if asked for."""
+        rows = measurements.flatten(1)
+        mean = rows.new_empty(len(rows), len(model.mixture.center))
+        std = torch.empty_like(mean) if return_std else None
+        for index, matrix, sigma, known in _alike(state, rows):
+            conditioners = _conditioners(model.mixture, state, matrix, sigma, known)
+            for part in index.split(_CHUNK):
+                found = _condition(conditioners, model.mixture, rows[part][:, known])
+                mean[part] = found.mean()
+                if std is not None:
+                    std[part] = found.std()
+        shape = (len(rows), *state.operator.image_shape)
+        return mean.reshape(shape), None if std is None else std.reshape(shape)
+
+
+def images_of(tasks: Sequence[ImageTask], name: str) -> np.ndarray:
+    """Images of all tasks, alike in shape and small.
+
+    Raises
+    ------
+    ValueError
+        If there are none, they differ in shape, or they are large.
+    """
+    images = [task.images for task in tasks if task.images is not None]
+    if not images:
+        raise ValueError(f"{name} learns from images, but no task has any.")
+    shapes = sorted({each.shape[1:] for each in images})
+    if len(shapes) > 1:
+        raise ValueError(f"{name} needs images of one shape; the tasks have {shapes}.")
+    if np.prod(shapes[0]) > MOST_PIXELS:
+        raise ValueError(
+            f"{name} holds a covariance of all pixels, up to {MOST_PIXELS}; images have the shape "
+            f"{shapes[0]}. Use learner='unrolled' or 'plug_and_play'."
+        )
+    return np.concatenate(images).astype(np.float64)
+
+
+def _matrix(operator: Operator) -> Tensor:
+    if operator.n_samples is None:
+        return materialize(operator).matrix
+    units = torch.eye(operator.n_pixels, dtype=torch.float64)
+    alike = operator.select([0] * len(units))
+    return alike.forward(units.reshape(-1, *operator.image_shape)).flatten(1).T
+
+
+def _fallback(mixture: FactoredMixture, matrix: Tensor) -> float:
+    """A hundredth of what is measured, where nothing else is known of the noise."""
+    mean, covariance = mixture.moments()
+    spread = ((matrix @ covariance) * matrix).sum() + (matrix @ mean).square().sum()
+    return 0.01 * float((spread / len(matrix)).sqrt())
+
+
+def _alike(state: LinearState, rows: Tensor) -> Iterator[tuple[Tensor, Tensor, float, Tensor]]:
+    """Images with the same operator, noise level and missing measurements."""
+    known = ~rows.isnan()
+    sigma = state.noise.sigma
+    level = torch.as_tensor(sigma, dtype=rows.dtype, device=rows.device).expand(len(rows))
+    keys = torch.cat([known.to(rows.dtype), level[:, None]], 1)
+    if state.matrix is None:
+        for i in range(len(rows)):
+            matrix = _matrix(state.operator.select([i])).to(rows)
+            yield torch.tensor([i], device=rows.device), matrix, float(level[i]), known[i]
+        return
+    _, group = torch.unique(keys, dim=0, return_inverse=True)
+    for g in range(int(group.max()) + 1 if len(group) else 0):
+        index = (group == g).nonzero()[:, 0]
+        yield index, state.matrix, float(level[index[0]]), known[index[0]]
+
+
+def _conditioners(
+    mixture: FactoredMixture, state: LinearState, matrix: Tensor, sigma: float, known: Tensor
+) -> list[Conditioner]:
+    """One for all components, or one each where their noise differs."""
+    usual = bool(known.all()) and isinstance(state.noise.sigma, float) and state.matrix is not None
+    if usual and "usual" in state._ready:
+        return state._ready["usual"]
+    uncertain = isinstance(state.operator, UncertainOperator)
+    gain = state.noise.gain
+    variance = matrix.new_full((len(matrix),), sigma**2)
+    if not uncertain and not gain:
+        found = [Conditioner(mixture, matrix[known], variance[known])]
+    else:
+        found = []
+        for k in range(len(mixture.weights)):
+            part = mixture.component(k)
+            mean, covariance = part.moments()
+            own = variance + gain * (matrix @ mean).clamp(min=0)
+            if uncertain:
+                own = own + state.operator.excess(covariance + torch.outer(mean, mean))
+            found.append(Conditioner(part, matrix[known], own[known]))
+    if usual:
+        state._ready["usual"] = found
+    return found
+
+
+def _condition(
+    conditioners: list[Conditioner], mixture: FactoredMixture, rows: Tensor
+) -> Posterior:
+    parts = [conditioner(rows) for conditioner in conditioners]
+    return parts[0] if len(parts) == 1 else join(parts, mixture.weights)

@@ -1,0 +1,115 @@
+"""GaussianMixturePrior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners.reconstruction._base import ImageTask, Learned, Training
+from sklearn_meta.learners.reconstruction._closed_form import ClosedFormPrior, images_of
+from sklearn_meta.learners.reconstruction._covariance import moments, shifted
+from sklearn_meta.learners.reconstruction._factored import FactoredMixture
+from sklearn_meta.learners.reconstruction._mixture_em import FEW_PIXELS, fit_mixture
+from sklearn_meta.learners.reconstruction._prior_noise import noise_of_tasks
+from sklearn_meta.learners.reconstruction._trial import make_trial
+from sklearn_meta.learners.reconstruction.gaussian import choose_covariance
+
+#: Images that the pooled covariance counts for in each component.
+STRENGTH = 20.0
+
+#: Images for each component, and most components of images with few and with many pixels.
+PER_COMPONENT, MOST, MOST_OF_LARGE = 30, 40, 24
+
+#: Components are compared with one Gaussian from so many images on.
+FEWEST = 60
+
+
+class GaussianMixturePrior(ClosedFormPrior):
+    """A mixture of Gaussians over whole images; the posterior is a mixture of Gaussians too.
+
+    The posterior mean is the mean of the components' linear estimators, weighted by how well each
+    foresaw the measurements. Components differ in the leading directions of the images, where
+    their covariances are shrunken to the pooled one, and share the others, so that there may be
+    many of them. Their number, and whether shifted copies of the images count too, is chosen by
+    held-out images; one component is `GaussianPrior`. Images have one shape and up to about a
+    thousand pixels.
+
+    Parameters
+    ----------
+    n_components : "auto" or int, default="auto"
+        "auto" chooses by held-out images.
+
+    References
+    ----------
+    J. Yang, X. Liao, X. Yuan et al. (2015), "Compressive sensing by learning a Gaussian mixture
+    model from measurements", IEEE Transactions on Image Processing.
+
+    C. Fraley, A. E. Raftery (2007), "Bayesian regularization for normal mixture estimation and
+    model-based clustering", Journal of Classification.
+
+    Examples
+    --------
+    >>> from sklearn_meta.learners.reconstruction import GaussianMixturePrior
+    >>> GaussianMixturePrior(n_components=8)
+    GaussianMixturePrior(n_components=8)
+    """
+
+    def __init__(self, n_components: int | str = "auto"):
+        self.n_components = n_components
+
+    def learn(
+        self,
+        tasks: Sequence[ImageTask],
+        validation_tasks: Sequence[ImageTask] | None,
+        training: Training,
+    ) -> Learned:
+        """Learn the mixture from the images of all tasks."""
+        images = images_of(tasks, type(self).__name__)
+        sigma = training.noise.sigma if isinstance(training.noise.sigma, float) else None
+        sigma = noise_of_tasks(tasks) if sigma is None else sigma
+        choice, smoothness = (self._given(), 0), 0.0
+        if len(images) > 1:
+            trial = make_trial(images, tasks, sigma, training.rng)
+            reach, smoothness = choose_covariance(trial)
+            choices = self._choices(images, reach)
+            choice = choices[0]
+            if len(choices) > 1:
+                errors = [
+                    trial.error(_fit(trial.kept, *c, smoothness, training.rng)) for c in choices
+                ]
+                choice = choices[int(np.argmin(errors))]
+        mixture = _fit(torch.from_numpy(images), *choice, smoothness, training.rng)
+        facts = {
+            "sigma": sigma,
+            "image_shape": list(images.shape[1:]),
+            "n_components": choice[0],
+            "reach": choice[1],
+            "smoothness": smoothness,
+        }
+        return Learned(mixture.arrays(), facts)
+
+    def _given(self) -> int:
+        return 1 if self.n_components == "auto" else int(self.n_components)
+
+    def _choices(self, images: np.ndarray, reach: int) -> list[tuple[int, int]]:
+        """Numbers of components with the reach of shifts."""
+        if self.n_components != "auto":
+            return [(self._given(), reach)]
+        if len(images) < FEWEST:
+            return [(1, reach)]
+        few = images[0].size <= FEW_PIXELS
+        many = max(2, min(MOST if few else MOST_OF_LARGE, len(images) // PER_COMPONENT))
+        counts = sorted({1, max(2, many // 3), many})
+        return [(count, reach) for count in counts]
+
+
+def _fit(
+    images: Tensor, n_components: int, reach: int, smoothness: float, rng: np.random.Generator
+) -> FactoredMixture:
+    mean, covariance = moments(images, reach, smoothness)
+    rows = shifted(images, reach).flatten(1)
+    strength = STRENGTH * len(rows) / len(images)
+    return fit_mixture(rows, mean, covariance, n_components, strength, rng)
