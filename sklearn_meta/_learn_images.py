@@ -15,7 +15,8 @@ from sklearn_meta._image_tasks import check_image_tasks
 from sklearn_meta._learning import IMAGE_TRAINING_PARAMETERS, versions
 from sklearn_meta._noise_in import read_noise
 from sklearn_meta._prior import Prior
-from sklearn_meta._resolve_prior import described
+from sklearn_meta._resolve_prior import bundled_prior, described
+from sklearn_meta._training import meta_train
 from sklearn_meta._training_config import TrainingConfig, fill
 from sklearn_meta._training_state import History
 from sklearn_meta.learners.reconstruction import (
@@ -88,10 +89,12 @@ def learn_from(
         verbose=estimator.verbose,
         checkpoint=estimator.checkpoint,
         noise=read_noise(estimator.noise) if noise is None else noise,
+        meta_train=meta_train,
+        start=_bundled_start(),
     )
     learner = new_image_learner(estimator.learner)
     if learner is None:
-        learner = choose_learner(tasks, training)
+        learner = choose_learner(tasks)
     learned = learner.learn(tasks, validation_tasks, training)
     meta = {
         "n_tasks": len(tasks),
@@ -153,6 +156,15 @@ def new_image_learner(learner: Any) -> ReconstructionLearner | None:
             "ReconstructionLearner."
         )
     return None if learner == "auto" else get_reconstruction_learner(learner)
+
+
+def _bundled_start() -> Learned | None:
+    """What the bundled prior holds, from which networks go on; None where it is not installed."""
+    try:
+        prior = bundled_prior("reconstructor", "image")
+    except FileNotFoundError:
+        return None
+    return Learned(prior.weights, prior.signature["facts"])
 
 
 def _shape_of(task: ImageTask) -> tuple[int, ...]:

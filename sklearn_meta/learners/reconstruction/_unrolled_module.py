@@ -65,9 +65,14 @@ class UnrolledModule(nn.Module):
         x : Tensor of shape (n, H, W[, C])
         level : Tensor that broadcasts to `x`
             Standard deviation of the noise of each pixel.
+
+        Returns
+        -------
+        Tensor of the shape and precision of `x`, whatever that of the weights
         """
-        z = self.denoiser(to_planes(x), levels_of_planes(level, x.shape))
-        return from_planes(z, tuple(x.shape[1:]))
+        planes = to_planes(x), levels_of_planes(level, x.shape)
+        z = self.denoiser(*(plane.to(self.log_factors.dtype) for plane in planes))
+        return from_planes(z.to(x.dtype), tuple(x.shape[1:]))
 
     def factors(self, steps: int) -> Tensor:
         """Return what the weight of each of so many steps is multiplied by; shape (steps,).

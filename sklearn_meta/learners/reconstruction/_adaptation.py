@@ -1,0 +1,207 @@
+"""Adapt `Unrolled` to one operator so that it gains, or stays as it is.
+
+Each stage frees more: the solver's scalars, a factor a channel, all weights. A stage is accepted
+only where what it was not fitted to agrees: images that are known, and measurements that were
+hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners.reconstruction import _fit_losses as fit
+from sklearn_meta.learners.reconstruction._fine_tune import fine_tune
+from sklearn_meta.learners.reconstruction._held_out_rows import (
+    clear_gain,
+    hide_rows,
+    misfit_of_rows,
+)
+from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
+from sklearn_meta.learners.reconstruction._unrolled_steps import (
+    Calibrated,
+    Scalars,
+    learn_steps,
+    problem_of,
+    run_steps,
+    simulated,
+)
+
+#: Scalars that are tried.
+LEVELS, WEIGHTS = (0.8, 1.0, 1.25), (0.3, 1.0, 3.0)
+
+_WORK = 2**21  # pixels times steps times iterations of a stage: seconds
+_FEWEST_ITERATIONS = 10
+_IMAGES = 2  # in an iteration
+_CHANNELS_RATE, _WEIGHTS_RATE = 1e-2, 2e-4
+_ANCHOR = 10.0
+_LEAST_GAIN = 0.01  # of the mean square error: 0.04 dB
+_MOST_LOSS = 0.01  # of an image that does not gain
+
+_SELF_SUPERVISED: dict[str, Callable[..., fit.Loss]] = {
+    "splitting": fit.splitting_loss,
+    "sure": fit.sure_loss,
+    "equivariance": fit.equivariance_loss,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A module and scalars, and the schedule of them for the operator at hand."""
+
+    module: UnrolledModule
+    scalars: Scalars
+    calibrated: Calibrated | None
+
+
+class Adaptation:
+    """Adaptation to an operator.
+
+    Parameters
+    ----------
+    setting : fit.Setting
+        With the scalars of the prior.
+    known : Tensor of shape (n, *image_shape)
+        Images of the kind of those of meta-training; half are fitted to, half are judged by.
+    generator : torch.Generator
+    loss : {"splitting", "sure", "equivariance"}
+        By which measurements without images are fitted to.
+    """
+
+    def __init__(
+        self,
+        setting: fit.Setting,
+        known: Tensor,
+        generator: torch.Generator,
+        loss: str = "splitting",
+    ):
+        self.setting, self.known, self.generator = setting, known, generator
+        self.self_supervised = _SELF_SUPERVISED[loss]
+
+    def calibrate(self, module: UnrolledModule, scalars: Scalars) -> Fitted:
+        """Find the schedule of a module on the known images; always under the same noise."""
+        setting, noise = self.setting, torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            problem = simulated(setting.operator, self.known, setting.sigma, noise, setting.gain)
+            found = learn_steps(module, problem, self.known, setting.steps, scalars)[2]
+        return Fitted(module, scalars, found)
+
+    def from_pairs(self, module: UnrolledModule, y: Tensor, truth: Tensor) -> Fitted:
+        """Adapt to measurements whose images are known.
+
+        Parameters
+        ----------
+        module : UnrolledModule
+        y : Tensor of shape (n, *measurement_shape)
+        truth : Tensor of shape (n, *image_shape)
+        """
+        n_fit = len(truth) // 2
+        to_fit = [self.known[::2], truth[:n_fit]]
+        y, truth = y[n_fit:], truth[n_fit:]
+        operator = self.setting.operator.select(torch.arange(n_fit, n_fit + len(y)))
+
+        def errors(fitted: Fitted) -> list[Tensor]:
+            return [
+                _error(self._reconstruct(operator, fitted, y), truth),
+                self._errors_of_known(fitted),
+            ]
+
+        return self._climb(module, to_fit, [], errors)
+
+    def from_measurements(self, module: UnrolledModule, y: Tensor) -> Fitted:
+        """Adapt to measurements whose images are unknown."""
+        operator = self.setting.operator
+        kept, hidden = hide_rows(y, torch.Generator().manual_seed(1))
+
+        def errors(fitted: Fitted) -> list[Tensor]:
+            images = self._reconstruct(operator, fitted, kept)
+            return [
+                misfit_of_rows(operator, images, y, hidden),
+                self._errors_of_known(fitted),
+            ]
+
+        return self._climb(module, [self.known[::2]], [kept], errors)
+
+    def _climb(
+        self,
+        module: UnrolledModule,
+        truths: Sequence[Tensor],
+        measurements: Sequence[Tensor],
+        errors: Callable[[Fitted], list[Tensor]],
+    ) -> Fitted:
+        best = self.calibrate(module, Scalars())
+        judged = errors(best)
+        for stage in (self._scalars, self._channels, self._weights):
+            for candidate in stage(best, truths, measurements):
+                found = errors(candidate)
+                if _agree(judged, found):
+                    best, judged = candidate, found
+        return best
+
+    def _scalars(self, best: Fitted, truths: Sequence[Tensor], _: Sequence[Tensor]) -> list[Fitted]:
+        tried = [replace(best.scalars, level=value * best.scalars.level) for value in LEVELS]
+        tried += [replace(best.scalars, weight=value * best.scalars.weight) for value in WEIGHTS]
+        return [self.calibrate(best.module, s) for s in tried if s != best.scalars]
+
+    def _channels(
+        self, best: Fitted, truths: Sequence[Tensor], measurements: Sequence[Tensor]
+    ) -> list[Fitted]:
+        return self._fit(best, truths, measurements, _CHANNELS_RATE, scales_only=True)
+
+    def _weights(
+        self, best: Fitted, truths: Sequence[Tensor], measurements: Sequence[Tensor]
+    ) -> list[Fitted]:
+        return self._fit(best, truths, measurements, _WEIGHTS_RATE, scales_only=False)
+
+    def _fit(
+        self,
+        best: Fitted,
+        truths: Sequence[Tensor],
+        measurements: Sequence[Tensor],
+        rate: float,
+        scales_only: bool,
+    ) -> list[Fitted]:
+        setting = replace(self.setting, scalars=best.scalars)
+        groups = [x for x in truths if len(x)]
+        n = max(1, _IMAGES // (len(groups) + len(measurements)))
+        losses = [fit.supervised_loss(setting, x, n, self.generator) for x in groups]
+        losses += [
+            self.self_supervised(setting, best.calibrated, y, n, self.generator)
+            for y in measurements
+        ]
+        work = setting.operator.n_pixels * n * len(losses) * setting.steps
+        n_iter = min(40, _WORK // work)
+        if n_iter < _FEWEST_ITERATIONS:
+            return []
+        module = fine_tune(
+            best.module, losses, n_iter, rate, anchor=_ANCHOR, scales_only=scales_only
+        )
+        return [self.calibrate(module, best.scalars)]
+
+    def _errors_of_known(self, fitted: Fitted) -> Tensor:
+        """Errors of images that nothing is fitted to, under the same noise always."""
+        truth, noise = self.known[1::2], torch.Generator().manual_seed(2)
+        setting = self.setting
+        with torch.no_grad():
+            problem = simulated(setting.operator, truth, setting.sigma, noise, setting.gain)
+            image = run_steps(fitted.module, problem, fitted.calibrated, fitted.scalars)
+        return _error(image, truth)
+
+    def _reconstruct(self, operator, fitted: Fitted, y: Tensor) -> Tensor:
+        with torch.no_grad():
+            problem = problem_of(operator, y, self.setting.sigma, self.setting.gain)
+            return run_steps(fitted.module, problem, fitted.calibrated, fitted.scalars)
+
+
+def _error(image: Tensor, truth: Tensor) -> Tensor:
+    return (image - truth).square().flatten(1).mean(1)
+
+
+def _agree(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    """Whether the first kind of error gains clearly and no other image loses."""
+    gains = clear_gain(before[0], after[0]) > _LEAST_GAIN
+    loses = any(bool((b > (1 + _MOST_LOSS) * a).any()) for a, b in zip(before, after, strict=True))
+    return gains and not loses

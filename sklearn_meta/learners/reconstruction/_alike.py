@@ -1,0 +1,53 @@
+"""Sort measurements by what the schedule of the steps depends on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_meta.operators import Operator
+
+_NOISE_STEP = 0.05  # of the logarithm of the noise
+
+
+def alike(
+    operator: Operator, measurements: Tensor, sigma: np.ndarray
+) -> Iterator[tuple[float, Tensor | None, Tensor]]:
+    """Yield groups of images of about the same noise and the same missing measurements.
+
+    The groups of an image, and so what becomes of it, do not depend on the other images.
+
+    Parameters
+    ----------
+    operator : Operator
+    measurements : Tensor of shape (n, *measurement_shape)
+        NaN where one is missing.
+    sigma : ndarray of shape (n,)
+
+    Yields
+    ------
+    sigma : float
+    known : Tensor of bool of shape (1, *measurement_shape), or None
+        Which measurements there are; None where all are.
+    rows : int64 Tensor
+        Positions of the images.
+    """
+    levels = sigma if len(np.unique(sigma)) == 1 else _rounded(sigma)
+    missing = torch.isnan(measurements)
+    groups: dict[tuple[float, bytes | None], list[int]] = {}
+    for row, (level, lost) in enumerate(zip(levels.tolist(), missing.flatten(1), strict=True)):
+        pattern = lost.cpu().numpy().tobytes() if lost.any() else None
+        groups.setdefault((level, pattern), []).append(row)
+    for (level, pattern), rows in groups.items():
+        known = None if pattern is None else ~missing[rows[0]][None]
+        yield level, known, torch.tensor(rows)
+
+
+def _rounded(sigma: np.ndarray) -> np.ndarray:
+    """Levels so close that it makes no difference; else each image had a schedule of its own."""
+    positive = np.where(sigma > 0, sigma, 1.0)
+    steps = np.round(np.log(positive) / _NOISE_STEP)
+    return np.where(sigma > 0, np.exp(steps * _NOISE_STEP), 0.0)

@@ -1,0 +1,239 @@
+"""Half-quadratic splitting, its denoiser meta-trained through the steps across operators."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners.reconstruction._adaptation import Adaptation
+from sklearn_meta.learners.reconstruction._alike import alike
+from sklearn_meta.learners.reconstruction._base import (
+    ImageTask,
+    Learned,
+    Noise,
+    ReconstructionLearner,
+    Training,
+)
+from sklearn_meta.learners.reconstruction._calibration import N_PIXELS, some_of
+from sklearn_meta.learners.reconstruction._fit_losses import Setting, steps_loss
+from sklearn_meta.learners.reconstruction._unrolled_model import UnrolledModel, UnrolledState
+from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
+from sklearn_meta.learners.reconstruction._unrolled_steps import (
+    Calibrated,
+    Problem,
+    Scalars,
+    learn_steps,
+    problem_of,
+    run_steps,
+    simulated,
+)
+from sklearn_meta.learners.reconstruction._unrolled_training import common_noise, store_of
+from sklearn_meta.networks.denoiser import Denoiser
+from sklearn_meta.operators import Operator
+from sklearn_meta.tasks._image_store import ImageBatch
+
+_LEAST_RANGE = 1e-12
+_PIXELS_OF_PATTERN = 2**13  # to find the schedule of measurements that are missing
+
+
+class Unrolled(ReconstructionLearner):
+    """Steps of half-quadratic splitting with one denoiser, learned end to end across operators.
+
+    From the smooth image of least squares on, each step denoises and then moves towards the
+    measurements, exactly or by conjugate gradients. How far each step is from the truth is found
+    by simulation on a few images, for the operator and the noise level at hand; it is what the
+    denoiser is told and what the two halves of a step are weighed by. So the same weights serve
+    operators, noise levels and image sizes that meta-training never saw. Operators have to be
+    linear.
+
+    Parameters
+    ----------
+    steps : int, default=6
+    adaptation : {"splitting", "sure", "equivariance"}, default="splitting"
+        By what measurements without images are adapted to: some foretell those that are hidden,
+        Stein's unbiased estimate of risk, or equivariance to turns. An adaptation is kept only
+        where hidden measurements are clearly foretold better.
+
+    References
+    ----------
+    K. Zhang, L. Van Gool, R. Timofte (2020), "Deep unfolding network for image super-resolution",
+    CVPR.
+
+    H. K. Aggarwal, M. P. Mani, M. Jacob (2019), "MoDL: model-based deep learning architecture for
+    inverse problems", IEEE Transactions on Medical Imaging.
+    """
+
+    serves_any_shape = True
+    cross_fitted = False  # the loop of meta-training holds tasks out
+
+    def __init__(self, steps: int = 6, adaptation: str = "splitting"):
+        self.steps = steps
+        self.adaptation = adaptation
+
+    # ------------------------------------------------------------------ meta-training
+
+    def learn(
+        self,
+        tasks: Sequence[ImageTask],
+        validation_tasks: Sequence[ImageTask] | None,
+        training: Training,
+    ) -> Learned:
+        """Meta-train end to end across the operators of the tasks, and others drawn at random.
+
+        Begins at ``training.start``, the bundled prior, where there is one; what it is trained to
+        is kept only where held-out tasks gain.
+
+        Raises
+        ------
+        ValueError
+            If no task has images, or an operator is not linear.
+        """
+        known = [task for task in tasks if task.images is not None]
+        if not known:
+            raise ValueError("Unrolled learns from images, and no task has any.")
+        largest = max(float(np.abs(task.images).max()) for task in known)
+        scale = max(largest, _LEAST_RANGE)
+        store = store_of(known, training, scale)
+        judged = None
+        if validation_tasks is not None:
+            with_images = [task for task in validation_tasks if task.images is not None]
+            judged = store_of(with_images, training, scale) if with_images else None
+        module = self._first_module(training)
+        module, history = training.meta_train(
+            self,
+            module,
+            store,
+            config=training.config,
+            rng=training.rng,
+            validation_store=judged,
+            device=training.device,
+            verbose=training.verbose,
+            checkpoint=training.checkpoint,
+        )
+        weights = {name: t.detach().cpu().numpy() for name, t in module.state_dict().items()}
+        weights["calibration"] = some_of(store.images)
+        facts = {"scale": scale, "sigma": common_noise(known, training)}
+        return Learned(weights, facts, history)
+
+    def loss(self, module: UnrolledModule, batch: ImageBatch) -> Tensor:
+        """Loss of a batch of meta-training; in eval mode of the reconstructions alone."""
+        losses = []
+        for one in batch.sets:
+            problem = Problem(one.operator, one.measurements, one.sigma)
+            denoised, image, _ = learn_steps(module, problem, one.images, self.steps, Scalars())
+            losses.append(steps_loss(denoised if module.training else [], image, one.images))
+        return torch.stack(losses).mean()
+
+    def finish(self, module: UnrolledModule, held_out: Sequence[ImageBatch]) -> UnrolledModule:
+        """Return the module as the loop of meta-training leaves it."""
+        return module
+
+    def _first_module(self, training: Training) -> UnrolledModule:
+        if training.start is not None:
+            return UnrolledModule.of_weights(training.start.weights)
+        seed = int(training.rng.integers(2**63))
+        return UnrolledModule(Denoiser(generator=torch.Generator().manual_seed(seed)))
+
+    # ------------------------------------------------------------------ adaptation
+
+    def load(
+        self, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], device: torch.device
+    ) -> UnrolledModel:
+        """Return the model of weights."""
+        module = UnrolledModule.of_weights(weights).to(device).requires_grad_(False)
+        images = np.asarray(weights["calibration"])
+        return UnrolledModel(module, images, facts.get("scale", 1.0), facts.get("sigma"))
+
+    def adapt(
+        self,
+        model: UnrolledModel,
+        operator: Operator,
+        noise: Noise,
+        measurements: Tensor | None,
+        images: Tensor | None,
+    ) -> UnrolledState:
+        """Adapt to an operator; see `ReconstructionLearner.adapt`.
+
+        Raises
+        ------
+        ValueError
+            If the operator is not linear.
+        """
+        if not operator.is_linear:
+            raise ValueError(
+                f"Unrolled serves linear operators, and {type(operator).__name__} is none; "
+                "learner='plug_and_play' serves it."
+            )
+        if noise.sigma is None and measurements is not None:
+            if images is None:
+                sigma = model.noise_of(operator, measurements)
+            else:
+                sigma = float((operator.forward(images) - measurements).square().nanmean().sqrt())
+            noise = replace(noise, sigma=sigma)
+        state = UnrolledState(operator, noise)
+        if measurements is None or not isinstance(noise.sigma, float):
+            return state
+        scale = model.scale
+        setting = Setting(operator, noise.sigma / scale, noise.gain / scale, self.steps, Scalars())
+        generator = torch.Generator().manual_seed(0)
+        adaptation = Adaptation(setting, model.known_images(operator), generator, self.adaptation)
+        y = measurements.to(torch.float32) / scale
+        if images is None:
+            fitted = adaptation.from_measurements(model.module, y)
+        else:
+            fitted = adaptation.from_pairs(model.module, y, images.to(torch.float32) / scale)
+        weights = None
+        if fitted.module is not model.module:
+            weights = {n: t.cpu().numpy() for n, t in fitted.module.state_dict().items()}
+        return replace(state, scalars=fitted.scalars, weights=weights)
+
+    # ------------------------------------------------------------------ reconstruction
+
+    def reconstruct(
+        self,
+        model: UnrolledModel,
+        state: UnrolledState,
+        measurements: Tensor,
+        return_std: bool = False,
+    ) -> tuple[Tensor, None]:
+        """Reconstruct images; see `ReconstructionLearner.reconstruct`."""
+        if return_std:
+            raise ValueError("Unrolled has no standard deviation of its reconstructions.")
+        module, gain = state.module(model), state.noise.gain / model.scale
+        y = measurements / model.scale
+        sigma = state.noise.sigma
+        if sigma is None:
+            sigma = [model.noise_of(state.operator, one[None]) for one in measurements]
+        sigma = np.broadcast_to(np.asarray(sigma) / model.scale, len(y))
+        out = y.new_empty((len(y), *state.operator.image_shape))
+        for level, known, rows in alike(state.operator, y, sigma):
+            calibrated = self._schedule(model, module, state, level, known)
+            with torch.no_grad():
+                problem = problem_of(state.operator.select(rows), y[rows], level, gain)
+                out[rows] = run_steps(module, problem, calibrated, state.scalars)
+        return out * model.scale, None
+
+    def _schedule(
+        self,
+        model: UnrolledModel,
+        module: UnrolledModule,
+        state: UnrolledState,
+        sigma: float,
+        known: Tensor | None,
+    ) -> Calibrated | None:
+        """Schedule of a noise level and a pattern of missing measurements."""
+        key = (sigma, None if known is None else known.cpu().numpy().tobytes())
+        if key not in state.schedules:
+            n_pixels = N_PIXELS if known is None else _PIXELS_OF_PATTERN
+            truth = model.known_images(state.operator, n_pixels).to(torch.float64)
+            noise, gain = torch.Generator().manual_seed(0), state.noise.gain / model.scale
+            with torch.no_grad():
+                problem = simulated(state.operator, truth, sigma, noise, gain, known)
+                found = learn_steps(module, problem, truth, self.steps, state.scalars)[2]
+            state.schedules[key] = found
+        return state.schedules[key]
