@@ -18,7 +18,8 @@ from sklearn_meta.operators._door import COMPLEX, Sides, check_operator
 from sklearn_meta.operators._from_numpy import FromNumpy
 from sklearn_meta.operators._from_physics import FromPhysics
 from sklearn_meta.operators._materialize import materialize
-from sklearn_meta.operators._recognise import find_convolution
+from sklearn_meta.operators._probe import probe
+from sklearn_meta.operators._recognise import CirculantGram, DiagonalGram, find_convolution
 from sklearn_meta.operators._reshaped import Reshaped
 from sklearn_meta.operators._sparse import Selection, Sparse
 
@@ -53,7 +54,7 @@ def as_operator(A: Any, image_shape: Any, measurement_shape: Any = None) -> Oper
     Operator
         A matrix or linear operator that selects pixels, or is a circular convolution, or one that
         keeps every s-th pixel, becomes an operator with an exact solver; so does one whose
-        ``A^T A`` is a circular convolution or has few eigenvalues.
+        ``A^T A`` is diagonal, is a circular convolution, or has few eigenvalues.
 
     Raises
     ------
@@ -76,10 +77,9 @@ def _convert(A: Any, shape: tuple[int, ...]) -> Operator:
     if all(hasattr(A, name) for name in ("matvec", "rmatvec", "shape")):
         return _from_linear(A, shape)
     if callable(getattr(A, "A", None)):
-        operator = FromPhysics(shape, A)
-        return check_operator(operator, Sides(type(A).__name__, "A", "A_adjoint"))
+        return _from_physics(A, shape)
     if callable(A):
-        return _from_function(A, shape)
+        return _from_function(A, shape, getattr(A, "__name__", type(A).__name__))
     if isinstance(A, (np.ndarray, Tensor, list, tuple)) or hasattr(A, "__array__"):
         matrix = check_array(A, "the matrix A")
         _check_columns(tuple(matrix.shape), shape)
@@ -149,7 +149,14 @@ def _from_linear(A: Any, shape: tuple[int, ...]) -> Operator:
     return _best(operator)
 
 
-def _best(operator: Sparse | FromNumpy) -> Operator:
+def _from_physics(A: Any, shape: tuple[int, ...]) -> Operator:
+    operator = FromPhysics(shape, A)
+    if not operator.is_linear:
+        return _from_function(operator.forward, shape, f"A of {type(A).__name__}")
+    return _best(check_operator(operator, Sides(type(A).__name__, "A", "A_adjoint")))
+
+
+def _best(operator: Operator) -> Operator:
     """Return the same linear operator in the form that is solved best."""
     if isinstance(operator, Sparse) and operator.has_separate_rows:
         return operator
@@ -157,12 +164,11 @@ def _best(operator: Sparse | FromNumpy) -> Operator:
     if convolution is not None:
         return Reshaped(convolution, operator.measurement_shape)
     m, n_pixels = operator.n_measurements, operator.n_pixels
-    if m * n_pixels <= MOST_ENTRIES and min(m, n_pixels) <= MOST_PRODUCTS:
-        return materialize(operator)
-    return operator
+    is_small = m * n_pixels <= MOST_ENTRIES and min(m, n_pixels) <= MOST_PRODUCTS
+    if not is_small or isinstance(operator._structure(), DiagonalGram | CirculantGram):
+        return operator
+    return materialize(operator)
 
 
-def _from_function(A: Callable[..., Any], shape: tuple[int, ...]) -> Operator:
-    from sklearn_meta.operators._probe import probe
-
-    return probe(A, shape)  # checks on images in [0, 1]: a curve may end there
+def _from_function(A: Callable[..., Any], shape: tuple[int, ...], name: str) -> Operator:
+    return check_operator(probe(A, shape), Sides(name))

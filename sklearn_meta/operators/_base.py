@@ -124,15 +124,18 @@ class Operator:
         Notes
         -----
         An operator that does not say more is tried out once, by a few products: whether
-        ``A^T A`` is a circular convolution, or has few eigenvalues.
+        ``A^T A`` is diagonal, is a circular convolution, or has few eigenvalues.
         """
-        if not self.is_linear:
-            return None
+        structure = self._structure() if self.is_linear else None
+        return None if structure is None else structure.solver(self, weight)
+
+    def _structure(self) -> Any:
+        """Return what `find_gram` finds; kept."""
         if "_gram" not in vars(self):
             from sklearn_meta.operators._recognise import find_gram
 
             self._gram = find_gram(self)
-        return None if self._gram is None else self._gram.solver(self, weight)
+        return self._gram
 
     def select(self, index: Any) -> Operator:
         """Return the operator of some samples of a batch; itself unless `n_samples` is set.

@@ -23,26 +23,36 @@ class FromPhysics(Operator):
     physics : object
         Computes in the precision and on the device of its own parameters and buffers, where it
         is a `torch.nn.Module` that has any.
+
+    Raises
+    ------
+    ValueError
+        If ``A`` fails on an image, or gives no real tensor.
     """
 
     def __init__(self, image_shape: Any, physics: Any) -> None:
-        self.physics = physics
+        self.physics, self.image_shape = physics, tuple(image_shape)
         self.is_linear = callable(getattr(physics, "A_adjoint", None))
-        self.image_shape = tuple(image_shape)
+        name = type(physics).__name__
         zeros = torch.zeros((1, *self.image_shape), dtype=torch.float64)
-        measured = self.forward(zeros)
+        try:
+            measured = self.forward(zeros)
+        except Exception as error:  # whatever the user's code raises is told to the user
+            raise ValueError(
+                f"A of {name} failed on a batch of shape {tuple(self._planes(zeros).shape)}: "
+                f"{error}"
+            ) from error
         if not isinstance(measured, Tensor):
             raise ValueError(
-                f"A of {type(physics).__name__} must return a tensor; got "
-                f"{type(measured).__name__}. Wrap its parts one by one and use Stack."
+                f"A of {name} must return a tensor; got {type(measured).__name__}. Wrap its parts "
+                "one by one and use Stack."
             )
         if measured.is_complex():
-            raise ValueError(f"A of {type(physics).__name__} is complex: {_door.COMPLEX}.")
+            raise ValueError(f"A of {name} is complex: {_door.COMPLEX}.")
         self.set_shapes(image_shape, measured.shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        planes = x[:, None] if len(self.image_shape) == 2 else x.movedim(-1, 1)
-        return self._call(self.physics.A, planes)
+        return self._call(self.physics.A, self._planes(x))
 
     def adjoint(self, y: Tensor) -> Tensor:
         if not self.is_linear:
@@ -50,15 +60,18 @@ class FromPhysics(Operator):
         planes = self._call(self.physics.A_adjoint, y)
         return planes[:, 0] if len(self.image_shape) == 2 else planes.movedim(1, -1)
 
+    def _planes(self, x: Tensor) -> Tensor:
+        return x[:, None] if len(self.image_shape) == 2 else x.movedim(-1, 1)
+
     def _call(self, function: Callable[[Tensor], Any], x: Tensor) -> Any:
-        given = x.to(self._own()) if self._own() is not None else x
-        result = function(given)
+        own = self._own()
+        result = function(x if own is None else x.to(own.device, own.dtype.to_real()))
         return result.to(x) if isinstance(result, Tensor) and not result.is_complex() else result
 
     def _own(self) -> Tensor | None:
         """Return a tensor of the physics in its precision and on its device."""
         if isinstance(self.physics, nn.Module):
             for tensor in (*self.physics.parameters(), *self.physics.buffers()):
-                if tensor.is_floating_point():
+                if tensor.is_floating_point() or tensor.is_complex():
                     return tensor
         return None

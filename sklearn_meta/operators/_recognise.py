@@ -1,8 +1,8 @@
 """Find the structure of a linear operator that is known by its two products only.
 
-A few products tell whether ``A^T A`` is a circular convolution, or has few eigenvalues; whether A
-is a circular convolution itself, or one that keeps every s-th pixel. All is verified on random
-images, drawn from a generator of its own.
+A few products tell whether ``A^T A`` is diagonal, is a circular convolution, or has few
+eigenvalues; whether A is a circular convolution itself, or one that keeps every s-th pixel. All is
+verified on random images, drawn from a generator of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +22,17 @@ MOST_EIGENVALUES = 5
 _TOLERANCE = 1e-6
 # The polynomial of few eigenvalues has to solve even systems that are this badly conditioned.
 _SMALL_RHO, _EXACT = 1e-4, 1e-8
+
+
+@dataclass(frozen=True)
+class DiagonalGram:
+    """``A^T A`` multiplies each pixel by these values."""
+
+    values: Tensor
+
+    def solver(self, operator: Operator, weight: Any) -> _solvers.GramSolver:
+        """Return the solver for `operator`."""
+        return _solvers.diagonal(self.values, weight)
 
 
 @dataclass(frozen=True)
@@ -50,14 +61,17 @@ class FewEigenvalues:
         return _solvers.few_eigenvalues(gram, self.values, weight)
 
 
-def find_gram(operator: Operator) -> CirculantGram | FewEigenvalues | None:
+Gram = DiagonalGram | CirculantGram | FewEigenvalues
+
+
+def find_gram(operator: Operator) -> Gram | None:
     """Return the structure of ``A^T A`` of a linear operator, or None where none is found.
 
-    Costs up to seven products with A and as many with its adjoint.
+    Costs up to twelve products with A and as many with its adjoint.
     """
     if operator.n_samples is not None:
         return None
-    return _circulant_gram(operator) or _few_eigenvalues(operator)
+    return _spatial_gram(operator) or _few_eigenvalues(operator)
 
 
 def find_convolution(operator: Operator) -> Operator | None:
@@ -97,15 +111,21 @@ def _agree(a: Tensor, b: Tensor) -> bool:
     return bool((a - b).norm() <= _TOLERANCE * b.norm())
 
 
-def _circulant_gram(operator: Operator) -> CirculantGram | None:
-    if len(operator.image_shape) not in (2, 3):
-        return None
-    probes = torch.cat([_deltas(operator.image_shape), _random((1, *operator.image_shape))])
-    results = operator.adjoint(operator.forward(probes))
-    eigenvalues = _solvers.fft(_own_channels(results[:-1])[None])[0].real.clamp(min=0.0)
-    x = probes[-1:]
-    expected = _solvers.fft_inverse(_solvers.fft(x) * eigenvalues, x.shape)
-    return CirculantGram(eigenvalues) if _agree(expected, results[-1:]) else None
+def _spatial_gram(operator: Operator) -> DiagonalGram | CirculantGram | None:
+    shape = operator.image_shape
+    has_grid = len(shape) in (2, 3)
+    ones = torch.ones(1, *shape, dtype=torch.float64)
+    deltas = _deltas(shape) if has_grid else ones[:0]
+    x = _random((1, *shape))
+    results = operator.adjoint(operator.forward(torch.cat([ones, x, deltas])))
+    if _agree(x * results[:1], results[1:2]):
+        return DiagonalGram(results[0].clamp(min=0.0))
+    if has_grid:
+        eigenvalues = _solvers.fft(_own_channels(results[2:])[None])[0].real.clamp(min=0.0)
+        expected = _solvers.fft_inverse(_solvers.fft(x) * eigenvalues, x.shape)
+        if _agree(expected, results[1:2]):
+            return CirculantGram(eigenvalues)
+    return None
 
 
 def _few_eigenvalues(operator: Operator) -> FewEigenvalues | None:

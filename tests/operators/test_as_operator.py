@@ -7,8 +7,8 @@ import scipy.sparse.linalg as sla
 import torch
 from scipy import ndimage
 
-from sklearn_meta.operators import Blur, Downsample, Fourier, Identity, Operator, as_operator
-from sklearn_meta.operators._recognise import CirculantGram, FewEigenvalues
+from sklearn_meta.operators import Blur, Downsample, Fourier, Identity, Mask, Operator, as_operator
+from sklearn_meta.operators._recognise import CirculantGram, DiagonalGram, FewEigenvalues
 
 from ._operators import KERNEL, SHAPE, Physics, batch, linear_operator, random, sparse
 
@@ -129,6 +129,14 @@ def solves(operator, rho=0.01):
     b = batch(operator.image_shape)
     x = operator.gram_solver()(b, rho)
     torch.testing.assert_close(operator.adjoint(operator.forward(x)) + rho * x, b)
+
+
+def test_a_mask_is_recognised():
+    seen = random(*LARGE) < 0.5
+    operator = as_operator(black_box(Mask(LARGE, seen)), LARGE)
+    solves(operator)
+    assert isinstance(operator._gram, DiagonalGram)
+    torch.testing.assert_close(operator._gram.values, torch.from_numpy(seen).double())
 
 
 def test_a_circular_gram_is_recognised():
@@ -285,6 +293,32 @@ def test_own_operators_are_checked(sides, message):
     assert as_operator(WrongSide(), SHAPE).gram_solver() is not None
     with pytest.raises(ValueError, match=message):
         as_operator(WrongSide(**sides), SHAPE)
+
+
+class Clipped:
+    """A physics that is not linear has no adjoint."""
+
+    def A(self, x):
+        return x[:, :1].clamp(0.3, 0.6)
+
+
+def test_physics_that_is_not_linear():
+    operator = as_operator(Clipped(), (6, 4))
+    assert not operator.is_linear
+    x = images((6, 4))
+    np.testing.assert_allclose((operator @ x).reshape(x.shape), x.clip(0.3, 0.6), rtol=1e-6)
+
+
+class Failing:
+    def A(self, x):
+        return x[:, 3]
+
+
+def test_physics_that_fails():
+    with pytest.raises(
+        ValueError, match=r"^A of Failing failed on a batch of shape \(1, 1, 6, 4\)"
+    ):
+        as_operator(Failing(), (6, 4))
 
 
 class WrongPhysics(Physics):
