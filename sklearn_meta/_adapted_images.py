@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
+from sklearn_meta._choose_learner import NETWORKS, runs_under
 from sklearn_meta._image_support import check_n_images
 from sklearn_meta._model import resolve_device
 from sklearn_meta._noise_in import check_noise_fits
@@ -36,31 +37,41 @@ def device_of(device: Any) -> torch.device:
     return torch.device("cpu") if resolved.type == "mps" else resolved
 
 
-def learner_of(prior: Prior, given: Any) -> ReconstructionLearner:
-    """Learner that runs a prior.
+def learner_of(prior: Prior, given: Any, operator: Operator | None) -> ReconstructionLearner:
+    """Learner that runs a prior under an operator.
 
     Parameters
     ----------
     prior : Prior
     given : "auto", str or ReconstructionLearner
-        Parameter `learner`, which agrees with the prior: it brings what a prior cannot hold.
+        Parameter `learner`, which agrees with the prior: it brings what a prior cannot hold, and
+        says which learner runs the bundled one.
+    operator : Operator or None
+        None where it is unknown.
 
     Raises
     ------
     ValueError
-        If the prior needs code of the user's own, and there is none.
+        If the prior needs code of the user's own, and there is none, or `given` cannot run it.
     """
     config = prior.learner_config
-    if isinstance(given, ReconstructionLearner):
-        own = reconstruction_learner_config(given)
-        if own["name"] == config["name"]:
-            return clone(given)
-    elif "code" in config:
+    if isinstance(given, str) and given == "auto":
+        if "code" in config:
+            raise ValueError(
+                f"the prior was made with the {' and '.join(config['code'])} of the user's own, "
+                "which is no part of it: pass the same learner= as then."
+            )
+        name = config["name"] if operator is None else runs_under(config["name"], operator)
+        params = config["params"] if name == config["name"] else {}
+        return get_reconstruction_learner(name, params)
+    own = get_reconstruction_learner(given) if isinstance(given, str) else clone(given)
+    name = reconstruction_learner_config(own)["name"]
+    if name != config["name"] and not (name in NETWORKS and config["name"] in NETWORKS):
         raise ValueError(
-            f"the prior was made with the {' and '.join(config['code'])} of the user's own, which "
-            "is no part of it: pass the same learner= as then."
+            f"learner is {given!r}, but the prior is one of {config['name']!r}, which it cannot "
+            "run; leave learner at 'auto', or prior at None."
         )
-    return get_reconstruction_learner(config["name"], config["params"])
+    return own
 
 
 def ready_model(prior: Prior, learner: ReconstructionLearner, device: torch.device) -> Any:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from sklearn_meta._adapted_images import AdaptedImages, device_of, learner_of
-from sklearn_meta._choose_learner import has_enough_images
+from sklearn_meta._choose_learner import NETWORKS, has_enough_images
 from sklearn_meta._image_support import ImageSupport
 from sklearn_meta._learn_images import learn_from, new_image_learner
 from sklearn_meta._noise_in import check_noise_fits, read_noise
 from sklearn_meta._prior import Prior
 from sklearn_meta._resolve_prior import bundled_prior
+from sklearn_meta._table_prior import prior_of_table
 from sklearn_meta.learners.reconstruction import (
     ImageTask,
     Noise,
     ReconstructionLearner,
     reconstruction_learner_config,
 )
+from sklearn_meta.learners.reconstruction._operator_regression import regress_operator
 
 if TYPE_CHECKING:
     from sklearn_meta._reconstructor import MetaReconstructor
@@ -41,49 +41,36 @@ def adapt_to_support(
     if support.measurements is not None:
         check_noise_fits(noise, len(support.measurements))
     trained: dict[str, Any] = {}
-    if support.is_table and noise.sigma is None:
-        noise = Noise(white_noise_of(support.measurements[:, 0]), noise.gain)
-    if prior is None:
+    if support.is_table:
+        _check_learner_of_table(estimator.learner)
+        prior, noise = prior_of_table(support.measurements[:, 0], noise)
+    elif prior is None:
         prior, trained = _prior_for(estimator, support, noise)
-    learner = learner_of(prior, estimator.learner)
+    learner = learner_of(prior, estimator.learner, support.operator)
     _check_serves(prior, learner, support)
     device = device_of(estimator.device)
-    operator, images = support.operator, support.images
+    operator, pairs = support.operator, (support.measurements, support.images)
     if operator is None:
-        from sklearn_meta.learners.reconstruction import regress_operator
-
-        operator = regress_operator(support.measurements, images, noise)
-    adapted = AdaptedImages(prior, learner, operator, noise, device, support.measurements, images)
+        # The pairs are used up: the operator fits them better than it fits what is to come.
+        operator, pairs = regress_operator(*pairs, noise), (None, None)
+    adapted = AdaptedImages(prior, learner, operator, noise, device, *pairs)
+    rows = None if support.measurements is None else (support.measurements, support.images)
     return trained | {
         "_adapted": adapted,
         "_is_table": support.is_table,
-        "_rows": None if support.measurements is None else (support.measurements, images),
-        "operator_": operator,
+        "_rows": rows,
+        "operator_": getattr(adapted.state, "operator", operator),
         "image_shape_": support.image_shape,
         "noise_": getattr(adapted.state, "noise", noise),
         "adapt_to_": support.adapt_to,
     }
 
 
-def white_noise_of(rows: np.ndarray) -> float:
-    """Most white noise that the covariance of rows (n, d) admits: its smallest eigenvalue.
-
-    NaN is missing. A table of one column, or of no more rows than columns, admits none.
-    """
-    n_rows, n_columns = rows.shape
-    known = np.isfinite(rows)
-    if n_columns < 2 or n_rows <= n_columns or not known.any(axis=0).all():
-        return 0.0
-    centered = np.where(known, rows - np.nanmean(rows, axis=0), 0.0)
-    covariance = centered.T @ centered / np.maximum(known.T.astype(float) @ known, 1)
-    return float(np.sqrt(max(np.linalg.eigvalsh(covariance)[0], 0.0)))
-
-
 def _prior_for(
     estimator: MetaReconstructor, support: ImageSupport, noise: Noise
 ) -> tuple[Prior, dict[str, Any]]:
     """Prior where the user has none, and the fitted attributes of its training."""
-    if not support.is_table and _starts_from_bundled(estimator.learner, support):
+    if _starts_from_bundled(estimator.learner, support):
         return bundled_prior("reconstructor", "image"), {}
     task = ImageTask(support.measurements, support.images, support.operator, "0")
     prior, history = learn_from(estimator, [task], noise=noise)
@@ -94,8 +81,16 @@ def _starts_from_bundled(given: Any, support: ImageSupport) -> bool:
     learner = new_image_learner(given)
     if learner is None:
         return support.images is None or not has_enough_images([support.images])
-    config = reconstruction_learner_config(learner)
-    return config["name"] == bundled_prior("reconstructor", "image").learner_config["name"]
+    return reconstruction_learner_config(learner)["name"] in NETWORKS
+
+
+def _check_learner_of_table(given: Any) -> None:
+    learner = new_image_learner(given)
+    if learner is not None and reconstruction_learner_config(learner)["name"] != "gaussian":
+        raise ValueError(
+            f"learner is {given!r}, which takes images, and neither operator nor image_shape says "
+            "that the rows of X are: pass one of them, or leave learner at 'auto'."
+        )
 
 
 def _check_serves(prior: Prior, learner: ReconstructionLearner, support: ImageSupport) -> None:

@@ -135,7 +135,7 @@ def shaped(values: np.ndarray, shape: Shape, name: str, kind: str) -> np.ndarray
 
 
 def is_image_of(y: Any, image_shape: Shape | None) -> bool:
-    """Whether `y` may be images: by its trailing shape, and of more than one pixel.
+    """Whether `y` may be images, by its trailing shape; flat ones have more than one pixel.
 
     Parameters
     ----------
@@ -144,11 +144,10 @@ def is_image_of(y: Any, image_shape: Shape | None) -> bool:
         None where it is not known: then images have two axes each, or three.
     """
     given = trailing_shape(y)
-    if math.prod(given) <= 1:
-        return False
     if image_shape is None:
         return len(given) in (2, 3)
-    return given == (math.prod(image_shape),) or _squeezed(given) == _squeezed(image_shape)
+    is_flat = given == (math.prod(image_shape),) and given[0] > 1
+    return is_flat or _squeezed(given) == _squeezed(image_shape)
 
 
 def trailing_shape(values: Any) -> Shape:

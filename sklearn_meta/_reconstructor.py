@@ -303,6 +303,8 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
         seen, images = self._rows
         rows = read_rows(self, X, reset=False)
         values = np.concatenate([seen, rows.values.reshape(-1, *seen.shape[1:])])
+        if self._is_table:
+            values = values.reshape(len(values), -1)
         if images is not None:
             if y is None:
                 raise ValueError("y is None, but the rows before came with images; pass y too.")

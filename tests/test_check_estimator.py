@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from sklearn_meta import MetaClassifier, MetaRegressor
+from sklearn_meta import MetaClassifier, MetaReconstructor, MetaRegressor
 from sklearn_meta.learners import LEARNERS, MAML, Reptile, get_learner
 
 ESTIMATORS = [
     MetaRegressor(),
     MetaClassifier(),
+    MetaReconstructor(),
     MetaRegressor(learner="bayesian_linear", max_iter=5),
     MetaClassifier(learner="bayesian_logistic", max_iter=5),
     MetaClassifier(learner="prototypical", max_iter=5),
