@@ -64,11 +64,11 @@ class Operator:
 
         Parameters
         ----------
-        x : Tensor of shape (n, *image_shape), floating point
+        x : Tensor of shape ``(n, *image_shape)``, floating point
 
         Returns
         -------
-        Tensor of shape (n, *measurement_shape)
+        Tensor of shape ``(n, *measurement_shape)``
         """
         raise NotImplementedError
 
@@ -77,11 +77,11 @@ class Operator:
 
         Parameters
         ----------
-        y : Tensor of shape (n, *measurement_shape), floating point
+        y : Tensor of shape ``(n, *measurement_shape)``, floating point
 
         Returns
         -------
-        Tensor of shape (n, *image_shape)
+        Tensor of shape ``(n, *image_shape)``
         """
         raise TypeError(
             f"{type(self).__name__} is not linear and has no adjoint; use vjp at a point."
@@ -118,7 +118,7 @@ class Operator:
         Returns
         -------
         callable (b, rho) -> x, or None
-            `b` of shape (n, *image_shape), `rho` a float or a Tensor of shape (n, 1, 1, ...).
+            `b` of shape ``(n, *image_shape)``, `rho` a float or a Tensor of shape (n, 1, 1, ...).
             Differentiable. None where conjugate gradients have to do.
 
         Notes

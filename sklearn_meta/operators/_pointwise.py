@@ -32,7 +32,7 @@ class PointwiseLaw(Operator):
         Whether the law sees the modulus of z alone, so that the sign (or phase) is lost. Then
         `interval` speaks of the modulus.
     is_complex : bool
-        Whether ``z`` holds complex values as pairs: z has the shape (n, 2, *measurement_shape),
+        Whether ``z`` holds complex values as pairs: z has the shape ``(n, 2, *measurement_shape)``,
         real parts first. Only with `is_even`.
     noise_gain : float
         Variance of the measurement per unit of signal that belongs to the operator itself
@@ -83,11 +83,11 @@ class PointwiseLaw(Operator):
 
         Parameters
         ----------
-        z : Tensor of shape (n, *inner.measurement_shape)
+        z : Tensor of shape ``(n, *inner.measurement_shape)``
 
         Returns
         -------
-        Tensor of shape (n, *measurement_shape)
+        Tensor of shape ``(n, *measurement_shape)``
         """
         raise NotImplementedError
 
@@ -100,14 +100,14 @@ class PointwiseLaw(Operator):
 
         Parameters
         ----------
-        y : Tensor of shape (n, *measurement_shape)
+        y : Tensor of shape ``(n, *measurement_shape)``
             NaN where missing. Values that the law cannot give count as the nearest that it can.
         slack : float or Tensor that broadcasts, default=0.0
             Also the z whose measurement differs from y by no more than this.
 
         Returns
         -------
-        low, high : Tensor of shape (n, *measurement_shape)
+        low, high : Tensor of shape ``(n, *measurement_shape)``
             ``law(z) == y`` for ``low <= z <= high`` (of the modulus of z with `is_even`). Equal
             where z is known, infinite where there is no bound; both infinite where y is missing.
         """

@@ -43,7 +43,7 @@ def probe(function: Callable[[Tensor], Tensor], image_shape: Any) -> Operator:
     Parameters
     ----------
     function : callable or torch.nn.Module
-        Batch of images (n, *image_shape) -> (n, ...), deterministic.
+        Batch of images ``(n, *image_shape) -> (n, ...)``, deterministic.
     image_shape : (H, W) or (H, W, C)
 
     Returns

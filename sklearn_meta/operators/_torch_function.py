@@ -19,7 +19,7 @@ class TorchFunction:
     Parameters
     ----------
     function : callable
-        (n, *image_shape) -> (n, ...), or a `torch.nn.Module`.
+        ``(n, *image_shape) -> (n, ...)``, or a `torch.nn.Module`.
     image_shape : tuple of int
 
     Attributes

@@ -24,7 +24,7 @@ class Mask(Operator):
     image_shape : (H, W) or (H, W, C)
     mask : array-like of bool or 0/1
         True where a pixel is seen. One mask for all images, of shape (H, W) or `image_shape`, or
-        one for each, (n, H, W) or (n, *image_shape); such an operator takes exactly n images.
+        one for each, (n, H, W) or ``(n, *image_shape)``; such an operator takes exactly n images.
         A mask without channels holds for every channel.
 
     Raises

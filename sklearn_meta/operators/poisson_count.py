@@ -59,12 +59,12 @@ class PoissonCount(PointwiseLaw):
 
         Parameters
         ----------
-        x : Tensor of shape (n, *image_shape)
+        x : Tensor of shape ``(n, *image_shape)``
         generator : torch.Generator, default=None
 
         Returns
         -------
-        Tensor of shape (n, *measurement_shape)
+        Tensor of shape ``(n, *measurement_shape)``
         """
         mean = (self.peak * self.forward(x)).clamp(min=0)
         return torch.poisson(mean, generator) / self.peak
