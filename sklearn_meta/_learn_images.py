@@ -15,6 +15,7 @@ from sklearn_meta._image_tasks import check_image_tasks
 from sklearn_meta._learning import IMAGE_TRAINING_PARAMETERS, versions
 from sklearn_meta._noise_in import read_noise
 from sklearn_meta._prior import Prior
+from sklearn_meta._random import generator_of
 from sklearn_meta._resolve_prior import bundled_prior, described
 from sklearn_meta._training import meta_train
 from sklearn_meta._training_config import TrainingConfig, fill
@@ -29,7 +30,6 @@ from sklearn_meta.learners.reconstruction import (
     reconstruction_learner_config,
 )
 from sklearn_meta.operators._checks import check_image_shape
-from sklearn_meta.tasks._random import generator_of
 
 if TYPE_CHECKING:
     from sklearn_meta._reconstructor import MetaReconstructor

@@ -20,12 +20,12 @@ from sklearn_meta._learning import (
     weights_of,
 )
 from sklearn_meta._prior import Prior
+from sklearn_meta._random import generator_of
 from sklearn_meta._resolve_prior import is_module
 from sklearn_meta._training_config import TrainingConfig, resolve
 from sklearn_meta.preprocessing._pixels import check_image_shape
 from sklearn_meta.tasks import Task, TaskStore
 from sklearn_meta.tasks._check import check_alike, have_same_columns
-from sklearn_meta.tasks._random import generator_of
 
 if TYPE_CHECKING:
     from sklearn_meta._estimator import MetaEstimator

@@ -16,12 +16,12 @@ from sklearn_meta._learning import (
     weights_of,
 )
 from sklearn_meta._prior import Prior
+from sklearn_meta._random import generator_of
 from sklearn_meta._resolve_prior import bundled_prior
 from sklearn_meta._training_config import TrainingConfig, resolve
 from sklearn_meta.preprocessing import ImageEncoder
 from sklearn_meta.preprocessing._columns import read_table
 from sklearn_meta.tasks import Task, TaskStore
-from sklearn_meta.tasks._random import generator_of
 from sklearn_meta.tasks._table_task import TableTask
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from sklearn.exceptions import DataConversionWarning
 from sklearn.utils.validation import check_array
 
 from sklearn_meta._estimator import MetaEstimator
+from sklearn_meta._random import generator_of
 from sklearn_meta._targets import EncodedTargets, Targets
 from sklearn_meta.preprocessing import TargetScaler
 from sklearn_meta.tasks import Task
-from sklearn_meta.tasks._random import generator_of
 
 
 class MetaRegressor(RegressorMixin, MetaEstimator):

@@ -35,6 +35,7 @@ ROOMS = [
     ["tasks"],
     ["preprocessing"],
     ["operators"],
+    ["_random"],
 ]
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from sklearn_meta._random import generator_of
 from sklearn_meta.datasets._leaf_textures import draw_textures
-from sklearn_meta.tasks._random import generator_of
 
 _FINER = 2  # images are drawn finer than asked for, so that edges are not jagged
 _MOST_LEAVES = 6000

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_meta.tasks._random import generator_of
+from sklearn_meta._random import generator_of
 
 
 def generators(

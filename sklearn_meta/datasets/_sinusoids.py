@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_meta._random import generator_of
 from sklearn_meta.tasks import Task
-from sklearn_meta.tasks._random import generator_of
 
 from ._draw import (
     check_count,

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_meta._random import generator_of
 from sklearn_meta.operators import _solvers
 from sklearn_meta.operators._base import Operator
 from sklearn_meta.operators._checks import check_array, check_image_shape
-from sklearn_meta.tasks._random import generator_of
 
 # That of the inverse transform which, unscaled or scaled alike, is the adjoint.
 _ADJOINT_NORM = {"ortho": "ortho", "backward": "forward", "forward": "backward"}

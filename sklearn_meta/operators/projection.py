@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from sklearn_meta._random import generator_of
 from sklearn_meta.operators import _solvers
 from sklearn_meta.operators._base import Operator
 from sklearn_meta.operators._checks import check_image_shape
 from sklearn_meta.operators._dense import Dense
 from sklearn_meta.operators._hadamard import RandomHadamard
-from sklearn_meta.tasks._random import generator_of
 
 _LARGEST = 2**28  # entries of a matrix: 2 GB
 
