@@ -1,0 +1,184 @@
+"""Phase retrieval: an image from magnitudes alone, by relaxed reflections from many starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklearn_meta.learners.reconstruction._data_step import conjugate_gradients
+from sklearn_meta.operators._pointwise import PointwiseLaw
+
+_DENSE = 2**22  # entries of a matrix whose pseudo-inverse is worth computing
+_CHUNK = 2**22  # measurements that are iterated at once
+_RIDGE = 1e-6  # of the squared norm of A, in least squares
+
+
+@dataclass(frozen=True)
+class PhaseSearch:
+    """How long to search.
+
+    Parameters
+    ----------
+    n_starts : int
+        Random starts of each wave and image.
+    n_waves : int
+        Most waves; an image that is solved leaves after any of them.
+    n_reflections : int
+        Steps of each start.
+    n_projections : int
+        Alternating projections that end each start.
+    relaxation : float
+        Step of the reflections, in (0, 2).
+    """
+
+    n_starts: int = 16
+    n_waves: int = 8
+    n_reflections: int = 300
+    n_projections: int = 60
+    relaxation: float = 0.5
+
+
+def retrieve_phase(
+    operator: PointwiseLaw,
+    y: Tensor,
+    generator: torch.Generator,
+    search: PhaseSearch | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Find images with given magnitudes of linear measurements.
+
+    Two sets are known in the space of ``z = A x``: that of images in [0, 1], and that of the right
+    magnitudes. Relaxed reflections leave the traps that alternating projections stay in; what
+    remains of bad luck, many starts remove. An image is solved when several starts end at the same
+    least misfit. Where no image in [0, 1] fits, the range is given up, and the sign of the image
+    with it: the one of positive sum is returned.
+
+    Parameters
+    ----------
+    operator : PointwiseLaw
+        With `is_even`.
+    y : Tensor of shape (n, *measurement_shape)
+        NaN where missing.
+    generator : torch.Generator
+        Source of the starts.
+    search : PhaseSearch, default=None
+
+    Returns
+    -------
+    x : Tensor of shape (n, *image_shape)
+    misfit : Tensor of shape (n,)
+        Root mean square of ``y - F(x)``.
+
+    References
+    ----------
+    V. Elser, T.-Y. Lan, T. Bendory (2018), "Benchmark problems for phase retrieval", SIAM Journal
+    on Imaging Sciences.
+
+    J. R. Fienup (1982), "Phase retrieval algorithms: a comparison", Applied Optics.
+    """
+    search = search or PhaseSearch()
+    x, misfit = _search(operator, y, generator, search, (0.0, 1.0))
+    spread = torch.nan_to_num(y).flatten(1).square().mean(1).sqrt()
+    poor = torch.nonzero(misfit > 0.1 * spread).flatten()
+    if len(poor):
+        free, freely = _search(operator, y[poor], generator, search, (-math.inf, math.inf))
+        free = free * _per_image(torch.where(free.flatten(1).sum(1) < 0, -1.0, 1.0), free)
+        better = freely < 0.5 * misfit[poor]
+        x[poor[better]], misfit[poor[better]] = free[better], freely[better]
+    return x, misfit
+
+
+def misfit_of(operator: PointwiseLaw, x: Tensor, y: Tensor) -> Tensor:
+    """Root mean square of ``y - F(x)`` where y is known; shape (n,)."""
+    return (operator.forward(x) - y).flatten(1).square().nanmean(1).sqrt()
+
+
+def least_squares(operator: PointwiseLaw) -> Callable[[Tensor], Tensor]:
+    """Return the map of z to the image x with the least ``|A x - z|``, for the linear part A."""
+    inner = operator.inner
+    ridge = _RIDGE * inner.norm() ** 2
+    if inner.n_pixels * inner.n_measurements <= _DENSE:
+        identity = torch.eye(inner.n_pixels, dtype=torch.float64)
+        matrix = inner.forward(identity.reshape(-1, *inner.image_shape)).flatten(1)
+        gram = matrix @ matrix.T + ridge * identity
+        inverse = torch.linalg.solve(gram, matrix).T.contiguous()
+        return lambda z: (z.flatten(1) @ inverse.to(z)).reshape(-1, *inner.image_shape)
+    solve = inner.gram_solver()
+    if solve is not None:
+        return lambda z: solve(inner.adjoint(z), ridge)
+
+    def gram(x: Tensor) -> Tensor:
+        return inner.adjoint(inner.forward(x)) + ridge * x
+
+    return lambda z: conjugate_gradients(gram, inner.adjoint(z), max_iter=20, tol=1e-3)
+
+
+def _search(
+    operator: PointwiseLaw,
+    y: Tensor,
+    generator: torch.Generator,
+    search: PhaseSearch,
+    span: tuple[float, float],
+) -> tuple[Tensor, Tensor]:
+    invert = least_squares(operator)
+    best = y.new_zeros((len(y), *operator.image_shape))
+    least = y.new_full((len(y),), math.inf)
+    found: list[list[float]] = [[] for _ in range(len(y))]
+    for wave in range(search.n_waves):
+        todo = [i for i in range(len(y)) if not _is_solved(found[i])]
+        for chosen in _chunks(todo, search.n_starts, operator.n_measurements):
+            x = _run(operator, y[chosen], invert, generator, search, span, wave)
+            repeated = y[chosen].repeat_interleave(search.n_starts, 0)
+            misfit = misfit_of(operator, x, repeated).reshape(-1, search.n_starts)
+            x = x.reshape(-1, search.n_starts, *operator.image_shape)
+            for row, i in enumerate(chosen):
+                found[i] += misfit[row].tolist()
+                k = int(misfit[row].argmin())
+                if misfit[row, k] < least[i]:
+                    best[i], least[i] = x[row, k], misfit[row, k]
+    return best, least
+
+
+def _is_solved(misfits: list[float]) -> bool:
+    """Whether three starts came to the same end, and it is the best one."""
+    return len(misfits) > 2 and sorted(misfits)[2] <= 1.001 * min(misfits) + 1e-9
+
+
+def _chunks(items: list[int], n_starts: int, n_measurements: int) -> Iterator[list[int]]:
+    size = max(1, _CHUNK // (n_starts * n_measurements))
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _run(
+    operator: PointwiseLaw,
+    y: Tensor,
+    invert: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    search: PhaseSearch,
+    span: tuple[float, float],
+    wave: int,
+) -> Tensor:
+    """Run a wave of starts of each image; shape (n * n_starts, *image_shape)."""
+    forward = operator.inner.forward
+    y = y.repeat_interleave(search.n_starts, 0)
+    shape = (len(y), *operator.image_shape)
+    x = torch.rand(shape, generator=generator, dtype=torch.float64).to(y)
+    z = forward(x)
+    size = operator.forward(x).flatten(1).norm(dim=1) / y.nan_to_num().flatten(1).norm(dim=1)
+    z = z / _per_image(size.clamp(min=1e-12), z)
+    # Hard images need longer walks, which would be wasted on the others.
+    for _ in range(search.n_reflections * (1 + wave)):
+        inside = forward(invert(z).clamp(*span))
+        z = z + search.relaxation * (operator.nearest(2 * inside - z, y) - inside)
+    x = invert(z).clamp(*span)
+    for _ in range(search.n_projections):
+        x = invert(operator.nearest(forward(x), y)).clamp(*span)
+    return x
+
+
+def _per_image(values: Tensor, like: Tensor) -> Tensor:
+    return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
