@@ -16,6 +16,8 @@ def half_quadratic(
     start: Tensor,
     levels: Sequence[Tensor],
     weights: Sequence[Tensor],
+    reflection: float = 1.0,
+    momentum: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Minimise a misfit plus the energy that a denoiser stands for.
 
@@ -31,6 +33,11 @@ def half_quadratic(
     start : Tensor of shape (n, *image_shape)
     levels, weights : sequences of Tensor of shape (n,) or ()
         One a step.
+    reflection : float, default=1.0
+        How far to go from z past x: beyond 1 it takes out of x part of what the denoiser put in,
+        so that errors are more like noise, and fewer steps are needed.
+    momentum : float, default=0.0
+        Of the change of x, what is added once more.
 
     Returns
     -------
@@ -44,11 +51,15 @@ def half_quadratic(
 
     K. Zhang, Y. Li, W. Zuo, L. Zhang, L. Van Gool, R. Timofte (2021), "Plug-and-play image
     restoration with deep denoiser prior", IEEE PAMI.
+
+    P. Schniter, S. Rangan, A. K. Fletcher (2016), "Vector approximate message passing for the
+    generalized linear model", Asilomar.
     """
-    x = z = start
+    x = z = noisy = start
     for k, (level, weight) in enumerate(zip(levels, weights, strict=True)):
-        z = denoise(x, level, k)
-        x = term.prox(z, weight)
+        z = denoise(noisy, level, k)
+        before, x = x, term.prox(z, weight)
+        noisy = z + reflection * (x - z) + momentum * (x - before)
     return x, z
 
 
