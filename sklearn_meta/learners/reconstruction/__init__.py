@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._base import ImageTask, Learned, Noise, ReconstructionLearner, Training
+    from ._operator_regression import UncertainOperator, regress_operator
     from .gaussian import GaussianPrior
     from .gaussian_mixture import GaussianMixturePrior
     from .plug_and_play import PlugAndPlay
@@ -22,6 +23,7 @@ RECONSTRUCTION_LEARNERS = {
 _HOMES = {name: module for module, name in RECONSTRUCTION_LEARNERS.values()} | dict.fromkeys(
     ("ImageTask", "Learned", "Noise", "ReconstructionLearner", "Training"), "_base"
 )
+_HOMES |= dict.fromkeys(("UncertainOperator", "regress_operator"), "_operator_regression")
 
 __all__ = [
     "RECONSTRUCTION_LEARNERS",
@@ -33,9 +35,11 @@ __all__ = [
     "PlugAndPlay",
     "ReconstructionLearner",
     "Training",
+    "UncertainOperator",
     "Unrolled",
     "get_reconstruction_learner",
     "reconstruction_learner_config",
+    "regress_operator",
 ]
 
 

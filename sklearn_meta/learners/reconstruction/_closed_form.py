@@ -17,13 +17,17 @@ from sklearn_meta.learners.reconstruction._factored import (
     Posterior,
     join,
 )
-from sklearn_meta.learners.reconstruction._prior_noise import noise_of_measurements, noise_of_pairs
 from sklearn_meta.learners.reconstruction._operator_regression import UncertainOperator
+from sklearn_meta.learners.reconstruction._prior_noise import noise_of_measurements, noise_of_pairs
+from sklearn_meta.learners.reconstruction._trial import is_dense
 from sklearn_meta.operators import Operator
 from sklearn_meta.operators._materialize import materialize
 
 #: Images of up to so many pixels have a joint covariance.
 MOST_PIXELS = 1100
+
+#: Components whose logarithms of noise variances differ by less share the algebra.
+ALIKE = 0.2
 
 _CHUNK = 200  # images at once
 
@@ -127,7 +131,7 @@ class ClosedFormPrior(ReconstructionLearner):
         for index, matrix, sigma, known in _alike(state, rows):
             conditioners = _conditioners(model.mixture, state, matrix, sigma, known)
             for part in index.split(_CHUNK):
-                found = _condition(conditioners, model.mixture, rows[part][:, known])
+                found = _condition(conditioners, rows[part][:, known])
                 mean[part] = found.mean()
                 if std is not None:
                     std[part] = found.std()
@@ -155,6 +159,18 @@ def images_of(tasks: Sequence[ImageTask], name: str) -> np.ndarray:
             f"{shapes[0]}. Use learner='unrolled' or 'plug_and_play'."
         )
     return np.concatenate(images).astype(np.float64)
+
+
+def are_measured_only(tasks: Sequence[ImageTask]) -> bool:
+    """Whether no task has images, and all have measurements under a small linear operator."""
+    shapes = {None if task.operator is None else task.operator.image_shape for task in tasks}
+    return len(shapes) == 1 and all(
+        task.images is None
+        and task.measurements is not None
+        and is_dense(task.operator)
+        and task.operator.n_pixels <= MOST_PIXELS
+        for task in tasks
+    )
 
 
 def _matrix(operator: Operator) -> Tensor:
@@ -196,27 +212,49 @@ def _conditioners(
     usual = bool(known.all()) and isinstance(state.noise.sigma, float) and state.matrix is not None
     if usual and "usual" in state._ready:
         return state._ready["usual"]
-    uncertain = isinstance(state.operator, UncertainOperator)
-    gain = state.noise.gain
-    variance = matrix.new_full((len(matrix),), sigma**2)
-    if not uncertain and not gain:
-        found = [Conditioner(mixture, matrix[known], variance[known])]
-    else:
-        found = []
-        for k in range(len(mixture.weights)):
-            part = mixture.component(k)
-            mean, covariance = part.moments()
-            own = variance + gain * (matrix @ mean).clamp(min=0)
-            if uncertain:
-                own = own + state.operator.excess(covariance + torch.outer(mean, mean))
-            found.append(Conditioner(part, matrix[known], own[known]))
+    variance = _variances(mixture, state, matrix, sigma)
+    found = [
+        Conditioner(mixture.components(index), matrix[known], own[known])
+        for index, own in _groups(variance)
+    ]
     if usual:
         state._ready["usual"] = found
     return found
 
 
-def _condition(
-    conditioners: list[Conditioner], mixture: FactoredMixture, rows: Tensor
-) -> Posterior:
+def _variances(
+    mixture: FactoredMixture, state: LinearState, matrix: Tensor, sigma: float
+) -> Tensor:
+    """Variance of measurements around ``matrix @ x`` for each component; shape (k or 1, m)."""
+    variance = matrix.new_full((1, len(matrix)), sigma**2)
+    uncertain, gain = isinstance(state.operator, UncertainOperator), state.noise.gain
+    if not uncertain and not gain:
+        return variance
+    every = []
+    for k in range(len(mixture.weights)):
+        mean, covariance = mixture.components([k]).moments()
+        own = variance[0] + gain * (matrix @ mean).clamp(min=0)
+        if uncertain:
+            own = own + state.operator.excess(covariance + torch.outer(mean, mean))
+        every.append(own)
+    return torch.stack(every)
+
+
+def _groups(variance: Tensor) -> list[tuple[Any, Tensor]]:
+    """Components with about the same noise (k, m), and the mean of it."""
+    if len(variance) == 1:
+        return [(slice(None), variance[0])]
+    groups: list[list[int]] = []
+    for k, own in enumerate(variance):
+        for group in groups:
+            if torch.log(own / variance[group[0]]).abs().mean() < ALIKE:
+                group.append(k)
+                break
+        else:
+            groups.append([k])
+    return [(group, variance[group].mean(0)) for group in groups]
+
+
+def _condition(conditioners: list[Conditioner], rows: Tensor) -> Posterior:
     parts = [conditioner(rows) for conditioner in conditioners]
-    return parts[0] if len(parts) == 1 else join(parts, mixture.weights)
+    return parts[0] if len(parts) == 1 else join(parts)

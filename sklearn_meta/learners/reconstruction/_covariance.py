@@ -70,7 +70,6 @@ def _stationary(images: Tensor, variances: Tensor, mean: Tensor) -> Tensor:
     n, height, width = images.shape[:3]
     scale = variances.sqrt()
     z = ((images.flatten(1) - mean) / scale).reshape(n, height, width, -1)
-    channels = z.shape[-1]
     grid = (2 * height, 2 * width)
     spectrum = torch.fft.fft2(z, s=grid, dim=(1, 2))
     cross = torch.einsum("nhwc,nhwe->hwce", spectrum.conj(), spectrum)

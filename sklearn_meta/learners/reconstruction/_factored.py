@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,9 +41,7 @@ class FactoredMixture:
     covariances: Tensor
 
     @classmethod
-    def from_arrays(
-        cls, arrays: Mapping[str, np.ndarray], device: torch.device
-    ) -> FactoredMixture:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], device: torch.device) -> FactoredMixture:
         """Make it from `arrays`."""
         names = cls.__dataclass_fields__
         return cls(*(torch.tensor(arrays[name]).to(device, torch.float64) for name in names))
@@ -63,20 +62,18 @@ class FactoredMixture:
         """Number of coordinates in which components differ."""
         return self.means.shape[1]
 
-    def component(self, k: int) -> FactoredMixture:
-        """Component k by itself."""
-        part = slice(k, k + 1)
-        one = torch.ones_like(self.weights[part])
-        shared = self.center, self.basis, self.rest, one
-        return FactoredMixture(*shared, self.means[part], self.covariances[part])
+    def components(self, index: Any) -> FactoredMixture:
+        """Some of the components, with the weights that they have here."""
+        own = (values[index] for values in (self.weights, self.means, self.covariances))
+        return FactoredMixture(self.center, self.basis, self.rest, *own)
 
     def moments(self) -> tuple[Tensor, Tensor]:
         """Mean (n,) and covariance (n, n) of all images."""
-        d = self.rank
-        mean = self.weights @ self.means
+        d, weights = self.rank, self.weights / self.weights.sum()
+        mean = weights @ self.means
         away = self.means - mean
-        spread = (self.weights[:, None, None] * self.covariances).sum(0)
-        spread = spread + (away * self.weights[:, None]).T @ away
+        spread = (weights[:, None, None] * self.covariances).sum(0)
+        spread = spread + (away * weights[:, None]).T @ away
         u, v = self.basis[:, :d], self.basis[:, d:]
         return self.center + u @ mean, u @ spread @ u.T + (v * self.rest) @ v.T
 
@@ -109,9 +106,9 @@ class Posterior:
         return (share @ self.variances + torch.einsum("nk,kni->ni", share, away)).sqrt()
 
 
-def join(parts: list[Posterior], weights: Tensor) -> Posterior:
-    """Join the posteriors of single components, each found with its own noise."""
-    evidence = torch.cat([part.log_evidence for part in parts], 1) + weights.log()
+def join(parts: list[Posterior]) -> Posterior:
+    """Join the posteriors of components that were conditioned apart, under different noise."""
+    evidence = torch.cat([part.log_evidence for part in parts], 1)
     images = torch.cat([part.images for part in parts])
     return Posterior(evidence, images, torch.cat([part.variances for part in parts]))
 

@@ -35,7 +35,7 @@ class RowPosterior:
         (n, n) of every row; or (p, p) of the kernel that rows share, where `index` is given; or
         (m, n), second moments of rows that see one unknown pixel, where `is_pixel`.
     index : Tensor of shape (m, p), int64, or None
-        Pixels under the kernel.
+        Pixels under the kernel; n stands for a zero beyond the border.
     is_pixel : bool
     """
 
@@ -54,7 +54,10 @@ class RowPosterior:
         if self.index is None:
             return (self.covariance * second_moment).sum().clamp(min=0.0).expand(m)
         some = self.index[torch.linspace(0, m - 1, min(m, SOME_ROWS)).long()]
-        seen = second_moment[some[:, :, None], some[:, None, :]].mean(0)
+        outside = second_moment.new_zeros(len(second_moment), 1)
+        seen = torch.cat([second_moment, outside], 1)
+        seen = torch.cat([seen, seen.new_zeros(1, seen.shape[1])])
+        seen = seen[some[:, :, None], some[:, None, :]].mean(0)
         return (self.covariance * seen).sum().clamp(min=0.0).expand(m)
 
 
@@ -86,8 +89,8 @@ def dense_rows(
     length: float = 0.0,
 ) -> RowPosterior:
     """Rows that are independent and normal: white for ``length=0``, else smooth over `length`."""
-    n, (n_pairs, m) = images.shape[1], measurements.shape
-    prior = _smooth(image_shape, length).to(images)
+    n, m = images.shape[1], measurements.shape[1]
+    prior = smooth_correlation(image_shape, length).to(images)
     seen = images @ prior  # (K, n)
     values, vectors = torch.linalg.eigh(seen @ images.T)
     values = values.clamp(min=0.0)
@@ -134,10 +137,11 @@ def kernel_rows(
     images : Tensor of shape (K, n)
     measurements : Tensor of shape (K, m)
     index : Tensor of shape (m, p), int64
-        Pixels under the kernel, row by row; the middle one last but half.
+        Pixels under the kernel, row by row; n stands for a zero beyond the border.
     variance : float
     """
     n, (m, size) = images.shape[1], index.shape
+    images = torch.cat([images, images.new_zeros(len(images), 1)], 1)
     gram = images.new_zeros(size, size)
     cross = images.new_zeros(size)
     for image, row in zip(images, measurements, strict=True):
@@ -159,15 +163,15 @@ def kernel_rows(
         if best is None or float(evidence[k]) > best[0]:
             root = shape[:, None] * vectors
             best = float(evidence[k]), root @ (along / precision[k]), (root / precision[k]) @ root.T
-    matrix = images.new_zeros(m, n).scatter_add(1, index, best[1].expand(m, size))
-    return RowPosterior(best[0], matrix, best[2], index=index)
+    matrix = images.new_zeros(m, n + 1).scatter_add(1, index, best[1].expand(m, size))
+    return RowPosterior(best[0], matrix[:, :n], best[2], index=index)
 
 
 def kernel_places(image_shape: tuple[int, ...], m: int) -> Iterator[Tensor]:
     """Pixels under a kernel at each measurement, for every grid with m places.
 
     Grids take every pixel, or every second, third or fourth along both axes, with borders that go
-    round or are repeated, or only the places where the kernel is inside.
+    round, are mirrored, or end in zeros; or only the places where the kernel is inside.
 
     Parameters
     ----------
@@ -186,20 +190,25 @@ def kernel_places(image_shape: tuple[int, ...], m: int) -> Iterator[Tensor]:
     for step in range(1, 5):
         if -(-height // step) * -(-width // step) == m and m > 1:
             at = torch.arange(0, height, step), torch.arange(0, width, step)
-            for circular in (True, False):
-                yield _index(image_shape, at, sides, circular)
+            for border in ("circular", "reflect", "zero"):
+                yield _index(image_shape, at, sides, border)
     for side in range(3, SIDE + 1, 2):
         if (height - side + 1) * (width - side + 1) == m and min(image_shape) > side:
             at = [torch.arange(side // 2, size - side // 2) for size in image_shape]
-            yield _index(image_shape, at, (side, side), circular=False)
+            yield _index(image_shape, at, (side, side), "valid")
 
 
-def _index(image_shape: tuple[int, ...], at: tuple, sides: tuple, circular: bool) -> Tensor:
-    lines = []
+def _index(image_shape: tuple[int, ...], at: tuple, sides: tuple, border: str) -> Tensor:
+    lines, inside = [], []
     for size, centres, side in zip(image_shape, at, sides, strict=True):
         line = centres[:, None] + torch.arange(side) - side // 2
-        lines.append(line % size if circular else line.clamp(0, size - 1))
+        inside.append((line >= 0) & (line < size))
+        mirrored = torch.minimum(line % (2 * size), 2 * size - 1 - line % (2 * size))
+        lines.append(line % size if border == "circular" else mirrored)
     flat = lines[0][:, None, :, None] * image_shape[1] + lines[1][None, :, None, :]
+    if border == "zero":
+        known = inside[0][:, None, :, None] & inside[1][None, :, None, :]
+        flat = flat.masked_fill(~known, image_shape[0] * image_shape[1])
     return flat.reshape(len(at[0]) * len(at[1]), -1)
 
 
@@ -213,7 +222,7 @@ def _bump(size: int, width: float) -> Tensor:
     return (variance / variance.sum()).sqrt()
 
 
-def _smooth(image_shape: tuple[int, ...], length: float) -> Tensor:
+def smooth_correlation(image_shape: tuple[int, ...], length: float) -> Tensor:
     """Correlation of pixels of a row, Gaussian in their distance."""
     total = torch.ones(1, 1, dtype=torch.float64)
     for axis, size in enumerate(image_shape):

@@ -8,9 +8,14 @@ import numpy as np
 import torch
 
 from sklearn_meta.learners.reconstruction._base import ImageTask, Learned, Training
-from sklearn_meta.learners.reconstruction._closed_form import ClosedFormPrior, images_of
+from sklearn_meta.learners.reconstruction._closed_form import (
+    ClosedFormPrior,
+    are_measured_only,
+    images_of,
+)
 from sklearn_meta.learners.reconstruction._covariance import moments
 from sklearn_meta.learners.reconstruction._factored import FactoredMixture
+from sklearn_meta.learners.reconstruction._measured_moments import measured_moments
 from sklearn_meta.learners.reconstruction._prior_noise import noise_of_tasks
 from sklearn_meta.learners.reconstruction._trial import Trial, make_trial
 
@@ -25,7 +30,8 @@ class GaussianPrior(ClosedFormPrior):
     pixels, shifted copies are counted too and correlations are drawn to those that depend on the
     displacement alone, as far as that helps to reconstruct held-out images. The posterior is
     exact, for any linear operator: mean, and standard deviation of each pixel. Images have one
-    shape and up to about a thousand pixels.
+    shape and up to about a thousand pixels. Tasks without any image, but with measurements under
+    known operators, teach mean and covariance by expectation maximisation.
 
     References
     ----------
@@ -47,10 +53,18 @@ class GaussianPrior(ClosedFormPrior):
         validation_tasks: Sequence[ImageTask] | None,
         training: Training,
     ) -> Learned:
-        """Learn mean and covariance from the images of all tasks."""
-        images = images_of(tasks, type(self).__name__)
+        """Learn mean and covariance from the images of all tasks.
+
+        Where there are none, they are learned from the measurements under known operators.
+        """
         sigma = training.noise.sigma if isinstance(training.noise.sigma, float) else None
         sigma = noise_of_tasks(tasks) if sigma is None else sigma
+        if are_measured_only(tasks):
+            mean, covariance, sigma = measured_moments(tasks, sigma)
+            shape = tasks[0].operator.image_shape
+            facts = {"sigma": sigma, "image_shape": list(shape), "reach": 0, "smoothness": 0.0}
+            return Learned(FactoredMixture.single(mean, covariance).arrays(), facts)
+        images = images_of(tasks, type(self).__name__)
         reach, smoothness = 0, 0.0
         if len(images) > 1:
             trial = make_trial(images, tasks, sigma, training.rng)

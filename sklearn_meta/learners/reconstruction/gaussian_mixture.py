@@ -23,6 +23,9 @@ STRENGTH = 20.0
 #: Images for each component, and most components of images with few and with many pixels.
 PER_COMPONENT, MOST, MOST_OF_LARGE = 30, 40, 24
 
+#: Shifted copies of images that the components are fitted to.
+MOST_ROWS = 6000
+
 #: Components are compared with one Gaussian from so many images on.
 FEWEST = 60
 
@@ -102,7 +105,7 @@ class GaussianMixturePrior(ClosedFormPrior):
             return [(1, reach)]
         few = images[0].size <= FEW_PIXELS
         many = max(2, min(MOST if few else MOST_OF_LARGE, len(images) // PER_COMPONENT))
-        counts = sorted({1, max(2, many // 3), many})
+        counts = sorted({1, max(2, many // 3), many}) if few else [1, many]
         return [(count, reach) for count in counts]
 
 
@@ -111,5 +114,7 @@ def _fit(
 ) -> FactoredMixture:
     mean, covariance = moments(images, reach, smoothness)
     rows = shifted(images, reach).flatten(1)
+    if len(rows) > MOST_ROWS > len(images):
+        rows = rows[torch.from_numpy(rng.permutation(len(rows))[:MOST_ROWS])]
     strength = STRENGTH * len(rows) / len(images)
     return fit_mixture(rows, mean, covariance, n_components, strength, rng)
