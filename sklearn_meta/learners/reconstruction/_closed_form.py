@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_meta.learners.reconstruction._base import ImageTask, Noise, ReconstructionLearner
+from sklearn_meta.learners.reconstruction._base import Noise, ReconstructionLearner
 from sklearn_meta.learners.reconstruction._factored import (
     Conditioner,
     FactoredMixture,
@@ -19,12 +19,8 @@ from sklearn_meta.learners.reconstruction._factored import (
 )
 from sklearn_meta.learners.reconstruction._operator_regression import UncertainOperator
 from sklearn_meta.learners.reconstruction._prior_noise import noise_of_measurements, noise_of_pairs
-from sklearn_meta.learners.reconstruction._trial import is_dense
 from sklearn_meta.operators import Operator
 from sklearn_meta.operators._materialize import materialize
-
-#: Images of up to so many pixels have a joint covariance.
-MOST_PIXELS = 1100
 
 #: Components whose logarithms of noise variances differ by less share the algebra.
 ALIKE = 0.2
@@ -137,40 +133,6 @@ class ClosedFormPrior(ReconstructionLearner):
                     std[part] = found.std()
         shape = (len(rows), *state.operator.image_shape)
         return mean.reshape(shape), None if std is None else std.reshape(shape)
-
-
-def images_of(tasks: Sequence[ImageTask], name: str) -> np.ndarray:
-    """Images of all tasks, alike in shape and small.
-
-    Raises
-    ------
-    ValueError
-        If there are none, they differ in shape, or they are large.
-    """
-    images = [task.images for task in tasks if task.images is not None]
-    if not images:
-        raise ValueError(f"{name} learns from images, but no task has any.")
-    shapes = sorted({each.shape[1:] for each in images})
-    if len(shapes) > 1:
-        raise ValueError(f"{name} needs images of one shape; the tasks have {shapes}.")
-    if np.prod(shapes[0]) > MOST_PIXELS:
-        raise ValueError(
-            f"{name} holds a covariance of all pixels, up to {MOST_PIXELS}; images have the shape "
-            f"{shapes[0]}. Use learner='unrolled' or 'plug_and_play'."
-        )
-    return np.concatenate(images).astype(np.float64)
-
-
-def are_measured_only(tasks: Sequence[ImageTask]) -> bool:
-    """Whether no task has images, and all have measurements under a small linear operator."""
-    shapes = {None if task.operator is None else task.operator.image_shape for task in tasks}
-    return len(shapes) == 1 and all(
-        task.images is None
-        and task.measurements is not None
-        and is_dense(task.operator)
-        and task.operator.n_pixels <= MOST_PIXELS
-        for task in tasks
-    )
 
 
 def _matrix(operator: Operator) -> Tensor:

@@ -8,13 +8,10 @@ import numpy as np
 import torch
 
 from sklearn_meta.learners.reconstruction._base import ImageTask, Learned, Training
-from sklearn_meta.learners.reconstruction._closed_form import (
-    ClosedFormPrior,
-    are_measured_only,
-    images_of,
-)
+from sklearn_meta.learners.reconstruction._closed_form import ClosedFormPrior
 from sklearn_meta.learners.reconstruction._covariance import moments
 from sklearn_meta.learners.reconstruction._factored import FactoredMixture
+from sklearn_meta.learners.reconstruction._images_of_tasks import are_measured_only, images_of
 from sklearn_meta.learners.reconstruction._measured_moments import measured_moments
 from sklearn_meta.learners.reconstruction._prior_noise import noise_of_tasks
 from sklearn_meta.learners.reconstruction._trial import Trial, make_trial

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.learners.reconstruction._base import ImageTask, Learned, Training
-from sklearn_meta.learners.reconstruction._closed_form import ClosedFormPrior, images_of
+from sklearn_meta.learners.reconstruction._closed_form import ClosedFormPrior
 from sklearn_meta.learners.reconstruction._covariance import moments, shifted
 from sklearn_meta.learners.reconstruction._factored import FactoredMixture
+from sklearn_meta.learners.reconstruction._images_of_tasks import images_of
 from sklearn_meta.learners.reconstruction._mixture_em import FEW_PIXELS, fit_mixture
 from sklearn_meta.learners.reconstruction._prior_noise import noise_of_tasks
 from sklearn_meta.learners.reconstruction._trial import make_trial
