@@ -76,16 +76,20 @@ def learner_of(prior: Prior, given: Any, operator: Operator | None) -> Reconstru
 
 def ready_model(prior: Prior, learner: ReconstructionLearner, device: torch.device) -> Any:
     """Model of a prior on a device; made once, shared by clones, copies and threads."""
-    facts = prior.signature["facts"]
     config = reconstruction_learner_config(learner)
     if "code" in config:
-        return learner.load(facts, prior.weights, device)
+        return _load(prior, learner, device)
     key = json.dumps([config, str(device)], default=repr)
     with _lock:
         models = _ready.setdefault(prior, {})
         if key not in models:
-            models[key] = learner.load(facts, prior.weights, device)
+            models[key] = _load(prior, learner, device)
         return models[key]
+
+
+def _load(prior: Prior, learner: ReconstructionLearner, device: torch.device) -> Any:
+    weights = {name: array.copy() for name, array in prior.weights.items()}  # torch wants to write
+    return learner.load(prior.signature["facts"], weights, device)
 
 
 class AdaptedImages:

@@ -164,7 +164,8 @@ def _bundled_start() -> Learned | None:
         prior = bundled_prior("reconstructor", "image")
     except FileNotFoundError:
         return None
-    return Learned(prior.weights, prior.signature["facts"])
+    weights = {name: array.copy() for name, array in prior.weights.items()}  # torch wants to write
+    return Learned(weights, prior.signature["facts"])
 
 
 def _shape_of(task: ImageTask) -> tuple[int, ...]:

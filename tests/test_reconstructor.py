@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_meta import MetaReconstructor, MetaRegressor, Prior, Task, _operator_in
 from sklearn_meta._image_tasks import check_image_tasks
-from sklearn_meta.learners.reconstruction import Noise
+from sklearn_meta.learners.reconstruction import Noise, PlugAndPlay
 from sklearn_meta.metrics import psnr, psnr_scorer, ssim_scorer
 from sklearn_meta.operators import Identity, Mask, Operator
 
@@ -376,6 +376,27 @@ def test_a_table_is_denoised_by_its_own_covariance():
     missing[:, 2] = np.where(np.arange(400) % 4 == 0, np.nan, X[:, 2])
     filled = MetaReconstructor().fit(missing).predict(missing)
     assert np.corrcoef(filled[::4, 2], clean[::4, 2])[0, 1] > 0.9
+
+
+def smooth(x, sigma):
+    return x + sigma * (torch.roll(x, 1, -1) - 2 * x + torch.roll(x, -1, -1))
+
+
+def test_a_denoiser_of_ones_own(tmp_path):
+    learner = PlugAndPlay(denoiser=smooth, steps=2)
+    operator = Mask((8, 8), np.random.default_rng(0).random((8, 8)) < 0.7)
+    X = TEST[:5] * operator.mask.numpy()
+    meta = MetaReconstructor(learner=learner, noise=0.1).fit_tasks([Task(y=TRAIN[:5])])
+    found = meta.adapt(operator=operator).predict(X)
+    assert found.shape == X.shape and np.isfinite(found).all()
+    pickled = pickle.loads(pickle.dumps(meta.adapt(operator=operator)))
+    np.testing.assert_array_equal(pickled.predict(X), found)
+    path = tmp_path / "own.safetensors"
+    meta.prior_.save(path)
+    again = MetaReconstructor(prior=path, learner=learner, noise=0.1).adapt(operator=operator)
+    np.testing.assert_array_equal(again.predict(X), found)
+    with pytest.raises(ValueError, match="denoiser of the user's own, which is no part of it"):
+        MetaReconstructor(prior=path).adapt(operator=operator)
 
 
 # ------------------------------------------------------------------ errors
