@@ -17,7 +17,7 @@ _CLEAR = 2.0  # standard errors
 def hide_rows(
     measurements: Tensor, generator: torch.Generator, share: float = SHARE
 ) -> tuple[Tensor, Tensor]:
-    """Hide some measurements at random, others of every image.
+    """Hide some measurements at random, the same of every image.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def hide_rows(
         NaN where one is missing or hidden.
     hidden : Tensor of bool of the same shape
     """
-    draws = torch.rand(measurements.shape, generator=generator).to(measurements.device)
+    draws = torch.rand(measurements.shape[1:], generator=generator).to(measurements.device)
     hidden = (draws < share) & ~torch.isnan(measurements)
     return measurements.masked_fill(hidden, math.nan), hidden
 
@@ -43,6 +43,32 @@ def misfit_of_rows(
     """Mean square misfit of the hidden measurements of each image, shape (n,)."""
     difference = torch.where(hidden, operator.forward(images) - measurements, 0.0)
     return difference.square().flatten(1).sum(1) / hidden.flatten(1).sum(1).clamp_min(1)
+
+
+def blend_on_rows(
+    operator: Operator, first: Tensor, second: Tensor, measurements: Tensor, hidden: Tensor
+) -> Tensor:
+    """Share of the second of two reconstructions that foretells hidden measurements best.
+
+    Parameters
+    ----------
+    operator : Operator
+        Linear.
+    first, second : Tensor of shape (n, *image_shape)
+        Made without the hidden measurements.
+    measurements : Tensor of shape (n, *measurement_shape)
+    hidden : Tensor of bool of the same shape
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        In [0, 1]; 1 where the two are the same.
+    """
+    step = torch.where(hidden, operator.forward(second - first), 0.0).flatten(1)
+    missing = torch.where(hidden, measurements - operator.forward(first), 0.0).flatten(1)
+    size = step.square().sum(1)
+    share = (step * missing).sum(1) / size.clamp_min(1e-30)
+    return torch.where(size > 0, share, 1.0).clamp(0.0, 1.0)
 
 
 def clear_gain(before: Tensor, after: Tensor) -> float:

@@ -49,11 +49,14 @@ class Calibrated:
         Of the last denoised image in the reconstruction; the rest is of the last data step.
     rough : float
         `roughness` of images.
+    sigma : float
+        Noise that the weights of the schedule are for.
     """
 
     schedule: Schedule
     share: float
     rough: float
+    sigma: float
 
 
 class Problem:
@@ -142,21 +145,21 @@ def learn_steps(
     share = float((step * missing).sum() / step.square().sum().clamp_min(1e-30))
     share = min(max(share, 0.0), 1.0)
     image = x + share * (denoised[-1] - x)
-    return denoised, image, Calibrated(schedule, share, rough)
+    return denoised, image, Calibrated(schedule, share, rough, problem.sigma)
 
 
 def run_steps(
     module: UnrolledModule, problem: Problem, calibrated: Calibrated | None, scalars: Scalars
 ) -> Tensor:
-    """Reconstruct images of shape (n, *image_shape) on a schedule."""
-    if calibrated is None or problem.is_denoising:
+    """Reconstruct images of shape (n, *image_shape), on a schedule where steps are needed."""
+    if problem.is_denoising:
         return problem.denoised(module, scalars)
     x, z = half_quadratic(
         problem.term,
         problem.denoising(module, scalars),
         problem.start(calibrated.rough),
         calibrated.schedule.levels,
-        calibrated.schedule.weights,
+        calibrated.schedule.weights * (problem.sigma / calibrated.sigma) ** 2,
     )
     return x + calibrated.share * (z - x)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_meta.learners.reconstruction._adaptation import Adaptation
+from sklearn_meta.learners.reconstruction._adaptation import N_PIXELS, Adaptation
 from sklearn_meta.learners.reconstruction._alike import alike
 from sklearn_meta.learners.reconstruction._base import (
     ImageTask,
@@ -19,18 +19,15 @@ from sklearn_meta.learners.reconstruction._base import (
     ReconstructionLearner,
     Training,
 )
-from sklearn_meta.learners.reconstruction._calibration import N_PIXELS, some_of
+from sklearn_meta.learners.reconstruction._calibration import some_of
 from sklearn_meta.learners.reconstruction._fit_losses import Setting, steps_loss
+from sklearn_meta.learners.reconstruction._inversion import Inversion
 from sklearn_meta.learners.reconstruction._unrolled_model import UnrolledModel, UnrolledState
 from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.learners.reconstruction._unrolled_steps import (
-    Calibrated,
     Problem,
     Scalars,
     learn_steps,
-    problem_of,
-    run_steps,
-    simulated,
 )
 from sklearn_meta.learners.reconstruction._unrolled_training import common_noise, store_of
 from sklearn_meta.networks.denoiser import Denoiser
@@ -38,7 +35,6 @@ from sklearn_meta.operators import Operator
 from sklearn_meta.tasks._image_store import ImageBatch
 
 _LEAST_RANGE = 1e-12
-_PIXELS_OF_PATTERN = 2**13  # to find the schedule of measurements that are missing
 
 
 class Unrolled(ReconstructionLearner):
@@ -171,17 +167,18 @@ class Unrolled(ReconstructionLearner):
             )
         if noise.sigma is None and measurements is not None:
             if images is None:
-                sigma = model.noise_of(operator, measurements)
+                sigma = float(model.noise_of(operator, measurements).median())
             else:
                 sigma = float((operator.forward(images) - measurements).square().nanmean().sqrt())
             noise = replace(noise, sigma=sigma)
         state = UnrolledState(operator, noise)
         if measurements is None or not isinstance(noise.sigma, float):
             return state
-        scale = model.scale
+        scale = float(model.scale_of(operator, measurements).median())
         setting = Setting(operator, noise.sigma / scale, noise.gain / scale, self.steps, Scalars())
         generator = torch.Generator().manual_seed(0)
-        adaptation = Adaptation(setting, model.known_images(operator), generator, self.adaptation)
+        known = model.known_images(operator, N_PIXELS)
+        adaptation = Adaptation(setting, known, generator, self.adaptation)
         y = measurements.to(torch.float32) / scale
         if images is None:
             fitted = adaptation.from_measurements(model.module, y)
@@ -204,36 +201,18 @@ class Unrolled(ReconstructionLearner):
         """Reconstruct images; see `ReconstructionLearner.reconstruct`."""
         if return_std:
             raise ValueError("Unrolled has no standard deviation of its reconstructions.")
-        module, gain = state.module(model), state.noise.gain / model.scale
-        y = measurements / model.scale
-        sigma = state.noise.sigma
+        operator, sigma = state.operator, state.noise.sigma
+        scale = model.scale_of(operator, measurements)
         if sigma is None:
-            sigma = [model.noise_of(state.operator, one[None]) for one in measurements]
-        sigma = np.broadcast_to(np.asarray(sigma) / model.scale, len(y))
-        out = y.new_empty((len(y), *state.operator.image_shape))
-        for level, known, rows in alike(state.operator, y, sigma):
-            calibrated = self._schedule(model, module, state, level, known)
+            sigma = model.noise_of(operator, measurements)
+        sigma = torch.as_tensor(sigma).to(scale).expand(len(scale)) / scale
+        by_image = scale.reshape(-1, *[1] * (measurements.ndim - 1))
+        y = measurements / by_image
+        out = y.new_empty((len(y), *operator.image_shape))
+        gain = state.noise.gain / scale
+        for level, known, rows in alike(y, sigma.cpu().numpy(), each_alone=state.noise.gain > 0):
+            part = replace(state, operator=operator.select(rows))
+            inversion = Inversion(model, part, level, float(gain[rows[0]]))
             with torch.no_grad():
-                problem = problem_of(state.operator.select(rows), y[rows], level, gain)
-                out[rows] = run_steps(module, problem, calibrated, state.scalars)
-        return out * model.scale, None
-
-    def _schedule(
-        self,
-        model: UnrolledModel,
-        module: UnrolledModule,
-        state: UnrolledState,
-        sigma: float,
-        known: Tensor | None,
-    ) -> Calibrated | None:
-        """Schedule of a noise level and a pattern of missing measurements."""
-        key = (sigma, None if known is None else known.cpu().numpy().tobytes())
-        if key not in state.schedules:
-            n_pixels = N_PIXELS if known is None else _PIXELS_OF_PATTERN
-            truth = model.known_images(state.operator, n_pixels).to(torch.float64)
-            noise, gain = torch.Generator().manual_seed(0), state.noise.gain / model.scale
-            with torch.no_grad():
-                problem = simulated(state.operator, truth, sigma, noise, gain, known)
-                found = learn_steps(module, problem, truth, self.steps, state.scalars)[2]
-            state.schedules[key] = found
-        return state.schedules[key]
+                out[rows] = inversion.images(y[rows], self.steps, known)
+        return out * scale.reshape(-1, *[1] * (out.ndim - 1)), None

@@ -103,7 +103,7 @@ def test_meta_training_across_operators_and_sizes_helps():
         ImageTask(None, images(5, (16, 16), 4), None, "images alone"),
     ]
     learner = Unrolled(3)
-    learned = learner.learn(tasks, None, training(max_iter=60, learning_rate_init=3e-3))
+    learned = learner.learn(tasks, None, training(max_iter=30, learning_rate_init=3e-3))
     assert learned.history.validation == "tasks"
     assert learned.history.best_score < learned.history.validation_loss[0] + 1e-9
     assert learned.weights["calibration"].dtype == np.uint8
@@ -187,15 +187,28 @@ def test_batched_and_one_by_one_are_the_same(name):
     torch.testing.assert_close(torch.cat(one_by_one), found, rtol=1e-5, atol=1e-5)
 
 
-def test_units_of_images_and_measurements_do_not_matter():
-    learned, learner = start(), Unrolled(3)
+@pytest.mark.parametrize("unit", [256.0, 2.0**-12])
+def test_units_of_images_and_measurements_do_not_matter(unit):
+    learner, model = Unrolled(3), model_of()
     y = measured(BLUR, images(2), 0.05)
-    found = []
-    for unit in (1.0, 255.0):
-        model = learner.load({"scale": unit, "sigma": None}, learned.weights, CPU)
-        state = learner.adapt(model, BLUR, Noise(0.05 * unit), None, None)
-        found.append(learner.reconstruct(model, state, unit * y)[0] / unit)
-    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+    state = learner.adapt(model, BLUR, Noise(0.05), None, None)
+    expected, _ = learner.reconstruct(model, state, y)
+    state = learner.adapt(model, BLUR, Noise(0.05 * unit), None, None)
+    found, _ = learner.reconstruct(model, state, unit * y)
+    torch.testing.assert_close(found / unit, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_noise_that_nobody_gave_is_estimated():
+    operator = Identity((32, 32))
+    learner, model = Unrolled(3), model_of()
+    y = measured(operator, images(4, (32, 32)), 0.1)
+    state = learner.adapt(model, operator, Noise(None), y, None)
+    assert state.noise.sigma == pytest.approx(0.1, rel=0.2)
+    later = learner.adapt(model, operator, Noise(None), None, None)
+    assert later.noise.sigma is None
+    found, _ = learner.reconstruct(model, later, y)
+    expected, _ = learner.reconstruct(model, state, y)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.05)
 
 
 def test_noise_of_each_image():
