@@ -78,6 +78,15 @@ class FactoredMixture:
         return self.center + u @ mean, u @ spread @ u.T + (v * self.rest) @ v.T
 
 
+def pool(members: list[FactoredMixture]) -> FactoredMixture:
+    """One mixture of all components of mixtures that share center, basis and rest."""
+    weights = torch.cat([member.weights for member in members]) / len(members)
+    means = torch.cat([member.means for member in members])
+    covariances = torch.cat([member.covariances for member in members])
+    first = members[0]
+    return FactoredMixture(first.center, first.basis, first.rest, weights, means, covariances)
+
+
 @dataclass(frozen=True, eq=False)
 class Posterior:
     """What measurements say of images, component by component.

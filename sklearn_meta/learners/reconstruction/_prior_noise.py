@@ -12,7 +12,7 @@ from sklearn_meta.learners.reconstruction._base import ImageTask
 from sklearn_meta.learners.reconstruction._factored import Conditioner, FactoredMixture
 
 #: Residuals that the noise of the prior's tasks counts for.
-PRIOR_COUNT = 20.0
+PRIOR_COUNT = 100.0
 
 #: Deviation of the logarithm of a task's noise from that of the prior's tasks.
 LOG_SPREAD = 0.7

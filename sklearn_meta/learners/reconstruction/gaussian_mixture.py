@@ -11,7 +11,7 @@ from torch import Tensor
 from sklearn_meta.learners.reconstruction._base import ImageTask, Learned, Training
 from sklearn_meta.learners.reconstruction._closed_form import ClosedFormPrior
 from sklearn_meta.learners.reconstruction._covariance import moments, shifted
-from sklearn_meta.learners.reconstruction._factored import FactoredMixture
+from sklearn_meta.learners.reconstruction._factored import FactoredMixture, pool
 from sklearn_meta.learners.reconstruction._images_of_tasks import images_of
 from sklearn_meta.learners.reconstruction._mixture_em import FEW_PIXELS, fit_mixture
 from sklearn_meta.learners.reconstruction._prior_noise import noise_of_tasks
@@ -23,6 +23,9 @@ STRENGTH = 20.0
 
 #: Images for each component, and most components of images with few and with many pixels.
 PER_COMPONENT, MOST, MOST_OF_LARGE = 30, 40, 24
+
+#: Mixtures of images of few pixels that are fitted from different starts, and pooled.
+MEMBERS = 4
 
 #: Shifted copies of images that the components are fitted to.
 MOST_ROWS = 6000
@@ -44,7 +47,8 @@ class GaussianMixturePrior(ClosedFormPrior):
     Parameters
     ----------
     n_components : "auto" or int, default="auto"
-        "auto" chooses by held-out images.
+        "auto" chooses by held-out images; for images of few pixels several such mixtures, fitted
+        from different starts, are pooled.
 
     References
     ----------
@@ -85,11 +89,18 @@ class GaussianMixturePrior(ClosedFormPrior):
                     trial.error(_fit(trial.kept, *c, smoothness, training.rng)) for c in choices
                 ]
                 choice = choices[int(np.argmin(errors))]
-        mixture = _fit(torch.from_numpy(images), *choice, smoothness, training.rng)
+        is_small = self.n_components == "auto" and images[0].size <= FEW_PIXELS
+        n_members = MEMBERS if is_small and choice[0] > 1 else 1
+        mixture = pool(
+            [
+                _fit(torch.from_numpy(images), *choice, smoothness, training.rng)
+                for _ in range(n_members)
+            ]
+        )
         facts = {
             "sigma": sigma,
             "image_shape": list(images.shape[1:]),
-            "n_components": choice[0],
+            "n_components": len(mixture.weights),
             "reach": choice[1],
             "smoothness": smoothness,
         }

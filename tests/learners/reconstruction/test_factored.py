@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sklearn_meta.learners.reconstruction._factored import Conditioner, FactoredMixture, join
+from sklearn_meta.learners.reconstruction._factored import Conditioner, FactoredMixture, join, pool
 
 N_PIXELS, N_MEASUREMENTS, RANK = 12, 7, 5
 
@@ -85,3 +85,19 @@ def test_no_noise_and_as_many_measurements_give_the_image(mixture):
     images = draw(3, N_PIXELS, seed=11)
     found = Conditioner(mixture, matrix, torch.zeros(N_PIXELS, dtype=torch.float64))
     torch.testing.assert_close(found(images @ matrix.T).mean(), images, atol=1e-4, rtol=0)
+
+
+def test_members_are_pooled_by_evidence(mixture, matrix, variance):
+    y = draw(4, N_MEASUREMENTS, seed=8)
+    other = mixture.components([0, 2])
+    other = FactoredMixture(
+        *(getattr(other, n) for n in ("center", "basis", "rest")),
+        torch.tensor([0.6, 0.4], dtype=torch.float64),
+        other.means + 1,
+        other.covariances,
+    )
+    both = Conditioner(pool([mixture, other]), matrix, variance)(y)
+    parts = [Conditioner(m, matrix, variance)(y) for m in (mixture, other)]
+    share = torch.stack([p.log_evidence.logsumexp(1) for p in parts], 1).softmax(1)
+    expected = sum(share[:, [i]] * p.mean() for i, p in enumerate(parts))
+    torch.testing.assert_close(both.mean(), expected)
