@@ -6,6 +6,7 @@ splitting, under random operators.
     python benchmarks/image_prior.py draw --out pool       # 72 shards of 250 images
     python benchmarks/image_prior.py denoise --pool pool --out denoiser.pt
     python benchmarks/image_prior.py unroll --pool pool --start denoiser.pt --out unrolled.pt
+    python benchmarks/image_prior.py export --start unrolled.pt --out image_reconstructor.safetensors
 
 `denoise` and `unroll` wait for shards that are not drawn yet, write a checkpoint every minute and
 go on from it.
@@ -20,9 +21,13 @@ import numpy as np
 import torch
 from _image_prior_operators import random_operator, random_relative_level
 
+from sklearn_meta import __version__
+from sklearn_meta._learn_images import image_prior
 from sklearn_meta.datasets import make_dead_leaves
+from sklearn_meta.learners.reconstruction import Learned
 from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.learners.reconstruction._unrolled_steps import Problem, Scalars, learn_steps
+from sklearn_meta.learners.reconstruction.unrolled import Unrolled
 from sklearn_meta.networks.denoiser import Denoiser
 
 SHARDS, PER_SHARD, SIDE = 72, 250, 128
@@ -208,6 +213,25 @@ def reconstruction_loss(module, pool, noise):
     return name, -10 * math.log10(mse[-1].item()), 0.5 * (weight * mse.log()).sum()
 
 
+def export(args):
+    """Half precision; the images of the schedule are of a seed that training has not seen."""
+    state = torch.load(args.start, weights_only=True)
+    weights = {name: t.half().contiguous().numpy() for name, t in state["mean"].items()}
+    calibration = make_dead_leaves(4, (SIDE, SIDE), random_state=12345)
+    weights["calibration"] = np.round(calibration * 255).astype(np.uint8)
+    learner = Unrolled()
+    meta = {
+        "n_tasks": state["step"],
+        "n_images": SHARDS * PER_SHARD,
+        "versions": {"sklearn_meta": __version__, "torch": str(torch.__version__)},
+        "meta_parameters": {},
+        "made_by": "benchmarks/image_prior.py, images of datasets.make_dead_leaves",
+    }
+    learned = Learned(weights, {"scale": 1.0, "sigma": None})
+    image_prior(learner, learned, [(SIDE, SIDE)], meta).save(args.out)
+    print(f"{args.out}: {Path(args.out).stat().st_size} bytes")
+
+
 def white_noise_loss(net, pool, noise):
     x = pool.patches(SHARDS * STEPS_A_SHARD, RECONSTRUCTED, PATCH)
     sigma = noise_levels(pool.rng, len(x)).reshape(-1, 1, 1, 1)
@@ -238,6 +262,10 @@ def main():
     one.add_argument("--steps", type=int, default=10000)
     one.add_argument("--threads", type=int, default=1)
     one.set_defaults(run=unroll)
+    one = commands.add_parser("export")
+    one.add_argument("--start", required=True)
+    one.add_argument("--out", required=True)
+    one.set_defaults(run=export)
     args = parser.parse_args()
     args.run(args)
 
