@@ -19,6 +19,7 @@ from sklearn_meta._images_in import (
 from sklearn_meta._learning import IMAGE_TRAINING_PARAMETERS
 from sklearn_meta._prior import Prior
 from sklearn_meta._prior_holder import PriorHolder
+from sklearn_meta._resolve_prior import is_bundled
 from sklearn_meta.metrics import psnr
 
 #: Of the measurements that `score` hides, where there are no images to judge by.
@@ -323,7 +324,8 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
         from sklearn_meta._image_support import read_support
 
         scratch = self._copy()  # scikit-learn's checks write names on it
-        shapes = [] if prior is None else prior.signature["image_shapes"]
+        own = prior is not None and not is_bundled(prior)
+        shapes = prior.signature["image_shapes"] if own else []
         support = read_support(
             scratch,
             X,

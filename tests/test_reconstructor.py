@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_meta import MetaReconstructor, MetaRegressor, Prior, Task, _operator_in
 from sklearn_meta._image_tasks import check_image_tasks
+from sklearn_meta.datasets import make_dead_leaves
 from sklearn_meta.learners.reconstruction import Noise, PlugAndPlay
 from sklearn_meta.metrics import psnr, psnr_scorer, ssim_scorer
 from sklearn_meta.operators import Identity, Mask, Operator
@@ -353,6 +354,37 @@ def test_operators_are_examined_once(meta, monkeypatch):
 
 
 # ------------------------------------------------------------------ without a prior
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (21, 34), (20, 17, 3)])
+def test_the_bundled_prior_serves_any_operator_and_size(shape):
+    images = make_dead_leaves(2, shape, random_state=0).astype(np.float64)
+    rng = np.random.default_rng(0)
+    keep = rng.random(np.prod(shape)) < 0.7
+    matrix = sparse.eye_array(np.prod(shape), format="csr")[keep]
+    X = flat(images) @ matrix.T + SIGMA * rng.normal(size=(2, keep.sum()))
+    chosen = {"operator": matrix, "image_shape": shape, "learner": "plug_and_play"}
+    model = MetaReconstructor(**chosen, random_state=0).fit(X=X)
+    found = model.predict(X)
+    assert found.shape == flat(images).shape and model.adapt_to_ == "measurements"
+    filled = np.where(keep, flat(images), images.mean())
+    assert psnr(images, found) > psnr(flat(images), filled) + 3
+    named = MetaReconstructor(prior="image", **chosen).fit(X)
+    np.testing.assert_array_equal(named.predict(X), found)
+
+
+def test_noisy_images_alone_are_denoised():
+    images = make_dead_leaves(2, (32, 40), random_state=1)
+    X = images + 0.1 * np.random.default_rng(0).normal(size=images.shape)
+    model = MetaReconstructor(learner="plug_and_play").fit(X)
+    assert psnr(images, model.predict(X)) > psnr(images, X) + 3
+    assert isinstance(model.operator_, Identity) and model.image_shape_ == (32, 40)
+    with pytest.raises(ValueError, match="are not known: pass operator="):
+        MetaReconstructor(prior="image").fit(flat(X))
+    with pytest.raises(ValueError, match="which takes images"):
+        MetaReconstructor(learner="unrolled").fit(flat(X))
+    with pytest.raises(ValueError, match="it cannot run"):
+        MetaReconstructor(prior="image", learner="gaussian").fit(X)
 
 
 def test_pairs_alone_are_learned_from():
