@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.learners.reconstruction._base import Noise
+from sklearn_meta.learners.reconstruction._nonlinear_noise import noise_of
 from sklearn_meta.learners.reconstruction._nonlinear_plan import Denoise, follow, plan
 from sklearn_meta.learners.reconstruction._nonlinear_step import NonlinearTerm
 from sklearn_meta.learners.reconstruction._phase import misfit_of, retrieve_phase
@@ -32,7 +33,7 @@ def reconstruct_nonlinear(
     y : Tensor of shape (n, *measurement_shape)
         NaN where missing.
     noise : Noise
-        With its sigma known; in phase retrieval it may be None.
+        Estimated where its sigma is None.
     denoise : callable (x, level) -> z
         `x` of shape (m, *image_shape) for any m, `level` the standard deviation of its noise,
         which broadcasts to it.
@@ -47,6 +48,7 @@ def reconstruct_nonlinear(
     """
     if getattr(operator, "is_even", False) and hasattr(operator, "inner"):
         return _from_magnitudes(operator, y, noise, denoise, reference, generator, max_steps)
+    noise = noise_of(operator, y) if noise.sigma is None else noise
     sigma = _broadcast(noise.sigma, y)
     truth = reference[: max(1, _N_PIXELS // operator.n_pixels)].to(y)
     simulated = simulate(operator, truth, float(sigma.median()), noise.gain, generator)

@@ -14,6 +14,7 @@ from sklearn_meta.operators._pointwise import PointwiseLaw
 
 _DENSE = 2**22  # entries of a matrix whose pseudo-inverse is worth computing
 _CHUNK = 2**22  # measurements that are iterated at once
+_SAME = 1.02  # misfits over the least one: traps differ by far more
 _RIDGE = 1e-6  # of the squared norm of A, in least squares
 
 
@@ -144,7 +145,7 @@ def _search(
 
 def _is_solved(misfits: list[float]) -> bool:
     """Whether three starts came to the same end, and it is the best one."""
-    return len(misfits) > 2 and sorted(misfits)[2] <= 1.001 * min(misfits) + 1e-9
+    return len(misfits) > 2 and sorted(misfits)[2] <= _SAME * min(misfits) + 1e-9
 
 
 def _chunks(items: list[int], n_starts: int, n_measurements: int) -> Iterator[list[int]]:
