@@ -29,16 +29,17 @@ from sklearn_meta.learners.reconstruction._unrolled_steps import (
 from sklearn_meta.operators import Operator
 
 #: Pixels of known images that are fitted to and judged by.
-N_PIXELS = 2**15
+N_PIXELS = 2**16
 
 #: Scalars that are tried.
 LEVELS, WEIGHTS = (0.8, 1.0, 1.25), (0.3, 1.0, 3.0)
 
 _FEWEST_ITERATIONS = 8
-_WORK = 2**21  # most pixels times steps times iterations of a stage: seconds
-_IMAGES = 2  # in an iteration
-_CHANNELS = {"n_iter": 40, "learning_rate": 1e-2, "scales_only": True}
-_WEIGHTS = {"n_iter": 20, "learning_rate": 5e-5, "anchor": 1.0}
+_JUDGED = 3  # one in so many of the known images
+_WORK = 2**22  # most pixels times steps times iterations of a stage: seconds
+_IMAGES = 4  # in an iteration, half of them where measurements without images are fitted to too
+_CHANNELS = {"n_iter": 30, "learning_rate": 5e-3, "scales_only": True}
+_WEIGHTS = {"n_iter": 15, "learning_rate": 5e-5, "anchor": 1.0}
 _LEAST_GAIN = 0.01  # of the logarithm of an error: 0.04 dB
 
 _SELF_SUPERVISED: dict[str, Callable[..., fit.Loss]] = {
@@ -65,7 +66,7 @@ class Adaptation:
     setting : fit.Setting
         With the scalars of the prior.
     known : Tensor of shape (n, *image_shape)
-        Images of the kind of those of meta-training; half are fitted to, half are judged by.
+        Images of the kind of those of meta-training; some are fitted to, some are judged by.
     generator : torch.Generator
     loss : {"splitting", "sure", "equivariance"}
         By which measurements without images are fitted to.
@@ -99,17 +100,15 @@ class Adaptation:
         truth : Tensor of shape (n, *image_shape)
         """
         n_fit = len(truth) // 2
-        to_fit = [self.known[::2], truth[:n_fit]]
+        to_fit = torch.cat([self._to_fit, truth[:n_fit]])
         y, truth = y[n_fit:], truth[n_fit:]
         operator = self.setting.operator.select(torch.arange(n_fit, n_fit + len(y)))
 
         def errors(fitted: Fitted) -> list[Tensor]:
-            return [
-                _error(self._reconstruct(operator, fitted, y), truth),
-                self._errors_of_known(fitted),
-            ]
+            error = _error(self._reconstruct(operator, fitted, y), truth)
+            return [error, *self._errors_of_known(fitted)]
 
-        return self._climb(module, to_fit, [], errors)
+        return self._climb(module, to_fit, None, errors)
 
     def from_measurements(self, module: UnrolledModule, y: Tensor) -> Fitted:
         """Adapt to measurements whose images are unknown.
@@ -124,75 +123,77 @@ class Adaptation:
 
         def errors(fitted: Fitted) -> list[Tensor]:
             images = self._reconstruct(operator, fitted, kept)
-            return [
-                misfit_of_rows(operator, images, y, hidden),
-                self._errors_of_known(fitted),
-            ]
+            misfit = misfit_of_rows(operator, images, y, hidden)
+            return [misfit, *self._errors_of_known(fitted)]
 
-        return self._climb(module, [self.known[::2]], [kept], errors)
+        return self._climb(module, self._to_fit, kept, errors)
 
     def _climb(
         self,
         module: UnrolledModule,
-        truths: Sequence[Tensor],
-        measurements: Sequence[Tensor],
+        truth: Tensor,
+        measurements: Tensor | None,
         errors: Callable[[Fitted], list[Tensor]],
     ) -> Fitted:
         best = self.calibrate(module, Scalars())
         judged = errors(best)
         for stage in (self._scalars, self._channels, self._weights):
-            for candidate in stage(best, truths, measurements):
+            for candidate in stage(best, truth, measurements):
                 found = errors(candidate)
                 if _agree(judged, found):
                     best, judged = candidate, found
         return best
 
-    def _scalars(self, best: Fitted, truths: Sequence[Tensor], _: Sequence[Tensor]) -> list[Fitted]:
+    def _scalars(self, best: Fitted, truth: Tensor, measurements: Tensor | None) -> list[Fitted]:
         tried = [replace(best.scalars, level=value * best.scalars.level) for value in LEVELS]
         tried += [replace(best.scalars, weight=value * best.scalars.weight) for value in WEIGHTS]
         return [self.calibrate(best.module, s) for s in tried if s != best.scalars]
 
-    def _channels(
-        self, best: Fitted, truths: Sequence[Tensor], measurements: Sequence[Tensor]
-    ) -> list[Fitted]:
-        return self._fit(best, truths, measurements, **_CHANNELS)
+    def _channels(self, best: Fitted, truth: Tensor, measurements: Tensor | None) -> list[Fitted]:
+        return self._fit(best, truth, measurements, **_CHANNELS)
 
-    def _weights(
-        self, best: Fitted, truths: Sequence[Tensor], measurements: Sequence[Tensor]
-    ) -> list[Fitted]:
-        return self._fit(best, truths, measurements, **_WEIGHTS)
+    def _weights(self, best: Fitted, truth: Tensor, measurements: Tensor | None) -> list[Fitted]:
+        return self._fit(best, truth, measurements, **_WEIGHTS)
 
     def _fit(
         self,
         best: Fitted,
-        truths: Sequence[Tensor],
-        measurements: Sequence[Tensor],
+        truth: Tensor,
+        measurements: Tensor | None,
         n_iter: int,
         **how: Any,
     ) -> list[Fitted]:
         """Fit to images and measurements; nothing where images are too large to do it quickly."""
         setting = replace(self.setting, scalars=best.scalars)
-        groups = [x for x in truths if len(x)]
-        n = max(1, _IMAGES // (len(groups) + len(measurements)))
-        losses = [fit.supervised_loss(setting, x, n, self.generator) for x in groups]
-        losses += [
-            self.self_supervised(setting, best.calibrated, y, n, self.generator)
-            for y in measurements
-        ]
-        work = setting.operator.n_pixels * n * len(losses) * setting.steps
-        n_iter = min(n_iter, _WORK // work)
+        n = _IMAGES if measurements is None else _IMAGES // 2
+        losses = [fit.supervised_loss(setting, truth, n, self.generator)]
+        if measurements is not None:
+            losses.append(
+                self.self_supervised(setting, best.calibrated, measurements, n, self.generator)
+            )
+        n_iter = min(n_iter, _WORK // (setting.operator.n_pixels * _IMAGES * setting.steps))
         if n_iter < _FEWEST_ITERATIONS:
             return []
         return [self.calibrate(fine_tune(best.module, losses, n_iter, **how), best.scalars)]
 
-    def _errors_of_known(self, fitted: Fitted) -> Tensor:
-        """Errors of images that nothing is fitted to, under the same noise always."""
-        truth, noise = self.known[1::2], torch.Generator().manual_seed(2)
+    @property
+    def _to_fit(self) -> Tensor:
+        return self.known[len(self.known) // _JUDGED :]
+
+    @property
+    def _to_judge(self) -> Tensor:
+        return self.known[: len(self.known) // _JUDGED]
+
+    def _errors_of_known(self, fitted: Fitted) -> list[Tensor]:
+        """Errors of images that nothing is fitted to, under the same noise always, if any."""
+        if not len(self._to_judge):
+            return []
+        truth, noise = self._to_judge, torch.Generator().manual_seed(2)
         setting = self.setting
         with torch.no_grad():
             problem = simulated(setting.operator, truth, setting.sigma, noise, setting.gain)
             image = run_steps(fitted.module, problem, fitted.calibrated, fitted.scalars)
-        return _error(image, truth)
+        return [_error(image, truth)]
 
     def _reconstruct(self, operator: Operator, fitted: Fitted, y: Tensor) -> Tensor:
         with torch.no_grad():
