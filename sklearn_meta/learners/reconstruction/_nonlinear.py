@@ -9,10 +9,11 @@ from sklearn_meta.learners.reconstruction._base import Noise
 from sklearn_meta.learners.reconstruction._nonlinear_noise import noise_of
 from sklearn_meta.learners.reconstruction._nonlinear_plan import Denoise, follow, plan
 from sklearn_meta.learners.reconstruction._nonlinear_step import NonlinearTerm
-from sklearn_meta.learners.reconstruction._phase import misfit_of, retrieve_phase
+from sklearn_meta.learners.reconstruction._phase import least_squares, misfit_of, retrieve_phase
 from sklearn_meta.operators import Operator
 
 _N_PIXELS = 2**14  # of a simulation
+_WORTH = 0.7  # of the error without a denoiser, that has to be left with it
 
 
 def reconstruct_nonlinear(
@@ -73,16 +74,22 @@ def _from_magnitudes(
         sigma = float(misfit.median()) / max(spare, 0.1) ** 0.5
     else:
         sigma = float(_broadcast(noise.sigma, y).median())
-    z = operator.nearest(operator.inner.forward(x), y)
     # An error of y is one of the modulus, by the slope of the law there.
     low, high = operator.interval(y, sigma)
-    softness = float((high - low)[torch.isfinite(high)].median()) / 2
-    phased = reconstruct_nonlinear(
-        operator.inner, z, Noise(softness), denoise, reference, generator, max_steps
-    )
-    allowed = torch.clamp(1.1 * misfit, min=1.05 * sigma)
-    better = misfit_of(operator, phased, y) <= allowed
-    return torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), phased, x)
+    softness = (high - low)[torch.isfinite(high)].median() / 2
+    truth = reference[: max(1, _N_PIXELS // operator.n_pixels)].to(y)
+    inner = operator.inner
+    simulated = simulate(inner, truth, float(softness), 0.0, generator)
+    term = NonlinearTerm(inner, simulated, softness, 0.0, generator)
+    chosen = plan(term, denoise, truth, max_steps)
+    without = (least_squares(operator)(simulated) - truth).square().mean().sqrt()
+    # Magnitudes that leave little noise tell more of an image than images of another kind do.
+    if chosen.error > _WORTH * float(without):
+        return x
+    z = operator.nearest(inner.forward(x), y)
+    denoised = follow(NonlinearTerm(inner, z, softness, 0.0, generator), denoise, chosen)
+    better = misfit_of(operator, denoised, y) <= torch.clamp(1.1 * misfit, min=1.05 * sigma)
+    return torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), denoised, x)
 
 
 def simulate(

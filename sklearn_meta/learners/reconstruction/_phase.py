@@ -81,7 +81,9 @@ def retrieve_phase(
     J. R. Fienup (1982), "Phase retrieval algorithms: a comparison", Applied Optics.
     """
     search = search or PhaseSearch()
-    x, misfit = _search(operator, y, generator, search, (0.0, 1.0))
+    x, _ = _search(operator, y, generator, search, (0.0, 1.0))
+    x = fit_in_range(operator, y, x, (0.0, 1.0))
+    misfit = misfit_of(operator, x, y)
     spread = torch.nan_to_num(y).flatten(1).square().mean(1).sqrt()
     poor = torch.nonzero(misfit > 0.1 * spread).flatten()
     if len(poor):
@@ -95,6 +97,36 @@ def retrieve_phase(
 def misfit_of(operator: PointwiseLaw, x: Tensor, y: Tensor) -> Tensor:
     """Root mean square of ``y - F(x)`` where y is known; shape (n,)."""
     return (operator.forward(x) - y).flatten(1).square().nanmean(1).sqrt()
+
+
+def fit_in_range(
+    operator: PointwiseLaw, y: Tensor, start: Tensor, span: tuple[float, float], steps: int = 200
+) -> Tensor:
+    """Return the least-squares image within a range that has the phases of another, or nearly.
+
+    Parameters
+    ----------
+    operator : PointwiseLaw
+    y : Tensor of shape (n, *measurement_shape)
+    start : Tensor of shape (n, *image_shape)
+    span : (float, float)
+    steps : int, default=200
+
+    References
+    ----------
+    A. Beck, M. Teboulle (2009), "A fast iterative shrinkage-thresholding algorithm for linear
+    inverse problems", SIAM Journal on Imaging Sciences.
+    """
+    inner = operator.inner
+    step, x, ahead, t = 1 / inner.norm() ** 2, start, start, 1.0
+    for _ in range(steps):
+        z = inner.forward(ahead)
+        gradient = inner.adjoint(z - operator.nearest(z, y))
+        new = (ahead - step * gradient).clamp(*span)
+        t, before = (1 + (1 + 4 * t * t) ** 0.5) / 2, t
+        ahead = new + (before - 1) / t * (new - x)
+        x = new
+    return x
 
 
 def least_squares(operator: PointwiseLaw) -> Callable[[Tensor], Tensor]:
