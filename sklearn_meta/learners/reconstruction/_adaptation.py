@@ -38,8 +38,8 @@ _FEWEST_ITERATIONS = 8
 _JUDGED = 3  # one in so many of the known images
 _WORK = 2**22  # most pixels times steps times iterations of a stage: seconds
 _IMAGES = 4  # in an iteration, half of them where measurements without images are fitted to too
-_CHANNELS = {"n_iter": 30, "learning_rate": 5e-3, "scales_only": True}
-_WEIGHTS = {"n_iter": 15, "learning_rate": 5e-5, "anchor": 1.0}
+_CHANNELS = {"n_iter": 30, "learning_rate": 1e-2, "scales_only": True}
+_WEIGHTS = {"n_iter": 20, "learning_rate": 1e-4, "anchor": 1.0}
 _LEAST_GAIN = 0.01  # of the logarithm of an error: 0.04 dB
 
 _SELF_SUPERVISED: dict[str, Callable[..., fit.Loss]] = {
@@ -140,7 +140,8 @@ class Adaptation:
         for stage in (self._scalars, self._channels, self._weights):
             for candidate in stage(best, truth, measurements):
                 found = errors(candidate)
-                if _agree(judged, found):
+                rows = measurements is not None
+                if _agree(judged, found) and (not rows or _agree(judged[:1], found[:1])):
                     best, judged = candidate, found
         return best
 
@@ -206,8 +207,9 @@ def _error(image: Tensor, truth: Tensor) -> Tensor:
 
 
 def _agree(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
-    """Whether the first kind of error gets smaller clearly, and every kind on average."""
+    """Whether errors of every kind get smaller on average, and all together clearly."""
     gains = [(b / a).log() for b, a in zip(before, after, strict=True)]
-    doubt = gains[0].std() / len(gains[0]) ** 0.5 if len(gains[0]) > 1 else 0.0
-    clear = float(gains[0].mean() - doubt) > _LEAST_GAIN
+    together = torch.cat(gains)
+    doubt = float(together.std()) / len(together) ** 0.5 if len(together) > 1 else 0.0
+    clear = float(together.mean()) - doubt > _LEAST_GAIN
     return clear and all(float(gain.mean()) > 0 for gain in gains)
