@@ -155,8 +155,9 @@ def unroll(args):
     denoiser = Denoiser()
     denoiser.load_state_dict(torch.load(args.start, weights_only=True)["mean"])
     module = UnrolledModule(denoiser).to(memory_format=torch.channels_last)
+    scalars = [module.log_factors, module.relaxation]
     opt = torch.optim.Adam(
-        [{"params": list(denoiser.parameters())}, {"params": [module.log_factors], "scale": 30.0}],
+        [{"params": list(denoiser.parameters())}, {"params": scalars, "scale": 30.0}],
         betas=(0.9, 0.99),
     )
     mean = {k: v.detach().clone() for k, v in module.state_dict().items()}
@@ -185,7 +186,7 @@ def unroll(args):
         if step % 250 == 249:
             seconds = (time.time() - begun) / (step + 1 - start)
             dB = " ".join(f"{k} {np.mean(v):.2f}" for k, v in sorted(seen.items()))
-            shown = " ".join(f"{v:.2f}" for v in module.log_factors.tolist())
+            shown = " ".join(f"{v:.2f}" for p in scalars for v in p.flatten().tolist())
             print(f"step {step + 1}: {dB} dB; {shown}; {seconds:.3f} s/step", flush=True)
             seen = {}
         if time.time() - saved > 60 or step == args.steps - 1:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.learners.reconstruction._data_step import DataTerm
+from sklearn_meta.learners.reconstruction._half_quadratic import of_step, relaxed
 from sklearn_meta.operators import Operator
 
 _SMALLEST_LEVEL = 1e-3  # of images in [0, 1]: below it numbers are rounding
@@ -38,6 +39,8 @@ def evolve(
     sigma: float,
     factors: Sequence[Tensor],
     unseen: Tensor | None = None,
+    reflection: Tensor | float = 1.0,
+    momentum: Tensor | float = 0.0,
 ) -> tuple[list[Tensor], Tensor, Schedule]:
     """Run half-quadratic splitting on images whose truth is known, and learn its schedule.
 
@@ -57,6 +60,8 @@ def evolve(
         What the weight of each step is multiplied by; as many as steps.
     unseen : Tensor that broadcasts to `truth`, default=None
         1 at pixels of which alone the error counts that is denoised: those that a mask hides.
+    reflection, momentum : float or Tensor of shape (steps,)
+        See `half_quadratic`.
 
     Returns
     -------
@@ -71,13 +76,15 @@ def evolve(
     D. L. Donoho, A. Maleki, A. Montanari (2009), "Message-passing algorithms for compressed
     sensing", PNAS.
     """
-    x, denoised, levels, weights = start, [], [], []
+    x = noisy = start
+    denoised, levels, weights = [], [], []
     for k, factor in enumerate(factors):
-        level = _error(x, truth, unseen)
-        z = denoise(x, level, k)
+        level = _error(noisy, truth, unseen)
+        z = denoise(noisy, level, k)
         weight = factor * max(sigma, _SMALLEST_LEVEL * term.operator.norm()) ** 2
         weight = weight / _error(z, truth) ** 2
-        x = term.prox(z, weight, start=x)
+        before, x = x, term.prox(z, weight)
+        noisy = relaxed(z, x, before, of_step(reflection, k), of_step(momentum, k))
         denoised.append(z)
         levels.append(level)
         weights.append(weight.detach())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -14,10 +14,10 @@ def half_quadratic(
     term: DataTerm,
     denoise: Callable[[Tensor, Tensor, int], Tensor],
     start: Tensor,
-    levels: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    reflection: float = 1.0,
-    momentum: float = 0.0,
+    levels: Iterable[Tensor],
+    weights: Iterable[Tensor],
+    reflection: Tensor | float = 1.0,
+    momentum: Tensor | float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Minimise a misfit plus the energy that a denoiser stands for.
 
@@ -31,12 +31,12 @@ def half_quadratic(
     denoise : callable (x, level, k) -> z
         `level` is ``levels[k]``; images of shape (n, *image_shape).
     start : Tensor of shape (n, *image_shape)
-    levels, weights : sequences of Tensor of shape (n,) or ()
+    levels, weights : iterables of Tensor of shape (n,) or ()
         One a step.
-    reflection : float, default=1.0
+    reflection : float or Tensor of shape (steps,), default=1.0
         How far to go from z past x: beyond 1 it takes out of x part of what the denoiser put in,
         so that errors are more like noise, and fewer steps are needed.
-    momentum : float, default=0.0
+    momentum : float or Tensor of shape (steps,), default=0.0
         Of the change of x, what is added once more.
 
     Returns
@@ -59,8 +59,20 @@ def half_quadratic(
     for k, (level, weight) in enumerate(zip(levels, weights, strict=True)):
         z = denoise(noisy, level, k)
         before, x = x, term.prox(z, weight)
-        noisy = z + reflection * (x - z) + momentum * (x - before)
+        noisy = relaxed(z, x, before, of_step(reflection, k), of_step(momentum, k))
     return x, z
+
+
+def relaxed(
+    z: Tensor, x: Tensor, before: Tensor, reflection: Tensor | float, momentum: Tensor | float
+) -> Tensor:
+    """Return what is denoised after a data step that took z to x, and was at `before` before."""
+    return z + reflection * (x - z) + momentum * (x - before)
+
+
+def of_step(values: Tensor | float, k: int) -> Tensor | float:
+    """Return the number of step k: one of a tensor, or the number of every step."""
+    return values[k] if isinstance(values, Tensor) and values.ndim else values
 
 
 def smooth_start(term: DataTerm, stiffness: Tensor | float, max_iter: int = 40) -> Tensor:

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from sklearn_meta.learners.reconstruction._planes import from_planes, levels_of_planes, to_planes
 from sklearn_meta.networks.denoiser import Denoiser
 
+_FIRST_RELAXATION = 1.5, 0.5
 _FIRST_FACTOR = 0.1  # measurements are trusted more than errors that were white would justify
 _FACTORS_RATE = 50.0
 
 
 class UnrolledModule(nn.Module):
-    """One denoiser for all steps, and one factor a step.
+    """One denoiser for all steps, and three numbers for each step.
 
     Parameters
     ----------
@@ -30,12 +31,15 @@ class UnrolledModule(nn.Module):
     denoiser : Denoiser
     log_factors : Parameter of shape (n_factors,)
         Logarithms of what the weights of the denoised images in the data steps are multiplied by.
+    relaxation : Parameter of shape (n_factors, 2)
+        Reflection and momentum, see `half_quadratic`.
     """
 
     def __init__(self, denoiser: Denoiser, n_factors: int = 8):
         super().__init__()
         self.denoiser = denoiser
         self.log_factors = nn.Parameter(torch.full((n_factors,), math.log(_FIRST_FACTOR)))
+        self.relaxation = nn.Parameter(torch.tensor([_FIRST_RELAXATION] * n_factors))
 
     @classmethod
     def of_weights(cls, weights: Mapping[str, np.ndarray]) -> UnrolledModule:
@@ -49,12 +53,15 @@ class UnrolledModule(nn.Module):
         prefix = "denoiser."
         own = {n[len(prefix) :]: w for n, w in weights.items() if n.startswith(prefix)}
         try:
-            factors = torch.as_tensor(np.asarray(weights["log_factors"]))
+            factors, relaxation = (
+                torch.as_tensor(np.asarray(weights[name])) for name in ("log_factors", "relaxation")
+            )
             module = cls(denoiser_of_weights(own), len(factors))
+            with torch.no_grad():
+                module.log_factors.copy_(factors)
+                module.relaxation.copy_(relaxation)
         except (KeyError, RuntimeError) as error:
             raise ValueError(f"the weights do not fit Unrolled: {error}") from error
-        with torch.no_grad():
-            module.log_factors.copy_(factors)
         return module.eval()
 
     def denoise(self, x: Tensor, level: Tensor) -> Tensor:
@@ -75,23 +82,36 @@ class UnrolledModule(nn.Module):
         return from_planes(z.to(x.dtype), tuple(x.shape[1:]))
 
     def factors(self, steps: int) -> Tensor:
-        """Return what the weight of each of so many steps is multiplied by; shape (steps,).
+        """Return what the weight of each of so many steps is multiplied by; shape (steps,)."""
+        return _spread(self.log_factors, steps).exp()
 
-        Between the learned ones where there are not as many; the last step has the last.
-        """
-        last = len(self.log_factors) - 1
-        place = torch.linspace(0, last, steps) if steps > 1 else torch.tensor([float(last)])
-        low = place.floor().long().clamp_max(max(last - 1, 0))
-        share = (place - low).to(self.log_factors)
-        high = (low + 1).clamp_max(last)
-        return ((1 - share) * self.log_factors[low] + share * self.log_factors[high]).exp()
+    def relaxations(self, steps: int) -> tuple[Tensor, Tensor]:
+        """Return reflection and momentum of each of so many steps; both of shape (steps,)."""
+        reflection, momentum = _spread(self.relaxation, steps).unbind(1)
+        return reflection, momentum
 
     def parameter_groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Groups for AdamW: the few factors move further than the many weights."""
         return [
             {"params": list(self.denoiser.parameters()), "lr": lr, "weight_decay": weight_decay},
-            {"params": [self.log_factors], "lr": _FACTORS_RATE * lr, "weight_decay": 0.0},
+            {
+                "params": [self.log_factors, self.relaxation],
+                "lr": _FACTORS_RATE * lr,
+                "weight_decay": 0.0,
+            },
         ]
+
+
+def _spread(values: Tensor, steps: int) -> Tensor:
+    """Numbers (n, ...) of n steps for another number of steps: between the learned ones.
+
+    The last step has the last.
+    """
+    last = len(values) - 1
+    place = torch.linspace(0, last, steps) if steps > 1 else torch.tensor([float(last)])
+    low = place.floor().long().clamp_max(max(last - 1, 0))
+    share = (place - low).to(values).reshape(-1, *[1] * (values.ndim - 1))
+    return (1 - share) * values[low] + share * values[(low + 1).clamp_max(last)]
 
 
 def denoiser_of_weights(weights: Mapping[str, np.ndarray]) -> Denoiser:

@@ -140,6 +140,7 @@ def learn_steps(
         problem.sigma,
         list((scalars.weight * module.factors(steps)).unbind()),
         problem.unseen,
+        *module.relaxations(steps),
     )
     step, missing = (denoised[-1] - x).detach(), (truth - x).detach()
     share = float((step * missing).sum() / step.square().sum().clamp_min(1e-30))
@@ -160,6 +161,7 @@ def run_steps(
         problem.start(calibrated.rough),
         calibrated.schedule.levels,
         calibrated.schedule.weights * (problem.sigma / calibrated.sigma) ** 2,
+        *module.relaxations(len(calibrated.schedule.levels)),
     )
     return x + calibrated.share * (z - x)
 
