@@ -14,7 +14,7 @@ from sklearn_meta.operators import Operator
 _STIFFNESS = (1e-2, 1e-3)  # of the squared norm of the operator
 _N_PROBES = 2
 _RUN, _CALM = 16, 0.2
-_SURE = 0.6  # share of a residual that images may explain
+_SURE, _SURE_MIXED = 0.25, 0.1  # share of a residual that images may explain; if not local
 _LOCAL = 200.0  # pixels that a measurement is a sum of, for it to be local
 _PATCH, _LEAST_SIDE = 7, 24
 
@@ -56,21 +56,20 @@ def estimate_noise(operator: Operator, measurements: Tensor) -> NoiseEstimate:
     -------
     NoiseEstimate
     """
-    if operator.n_samples is not None:
+    is_local = _pixels_of_measurement(operator) < _LOCAL
+    if operator.n_samples is None:
+        sigma, share = _estimate(operator, operator, measurements)
+    else:
         each = [
             _estimate(operator.select([i] * (2 * _N_PROBES)), operator.select([i]), y[None])
             for i, y in enumerate(measurements)
         ]
-        sigma, is_sure = (torch.cat(parts) for parts in zip(*each, strict=True))
-        return NoiseEstimate(sigma, is_sure, _pixels_of_measurement(operator) < _LOCAL)
-    is_local = _pixels_of_measurement(operator) < _LOCAL
-    return NoiseEstimate(*_estimate(operator, operator, measurements), is_local)
+        sigma, share = (torch.cat(parts) for parts in zip(*each, strict=True))
+    return NoiseEstimate(sigma, share < (_SURE if is_local else _SURE_MIXED), is_local)
 
 
-def _estimate(
-    of_probes: Operator, operator: Operator, measurements: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Estimate noise by one operator; `of_probes` is the same for the probes."""
+def _estimate(probed: Operator, operator: Operator, measurements: Tensor) -> tuple[Tensor, Tensor]:
+    """Noise by one operator, and the share of it that images explain; `probed` is for probes."""
     generator = torch.Generator().manual_seed(0)
     shape = (_N_PROBES, *measurements.shape[1:])
     white = torch.randn(shape, generator=generator, dtype=torch.float64).to(measurements)
@@ -83,9 +82,9 @@ def _estimate(
     patterns = missing.unique(dim=0) if missing.any() else missing[:1]
     for pattern in patterns:
         rows = (missing == pattern).flatten(1).all(1)
-        probes = torch.cat([white, of_probes.forward(images)]).masked_fill(pattern, torch.nan)
+        probes = torch.cat([white, probed.forward(images)]).masked_fill(pattern, torch.nan)
         term = DataTerm(operator.select(rows.nonzero()[:, 0]), measurements[rows])
-        probe = DataTerm(of_probes, probes)
+        probe = DataTerm(probed, probes)
         known = ~pattern
         for stiffness in _STIFFNESS:
             smooth = smooth_start(term, stiffness * norm**2)
@@ -97,7 +96,7 @@ def _estimate(
             better = sigma < found[rows]
             found[rows] = torch.where(better, sigma, found[rows])
             share[rows] = torch.where(better, edges / sigma.clamp_min(1e-30), share[rows])
-    return found, share < _SURE
+    return found, share
 
 
 def noise_left(misfit: Tensor) -> Tensor:
@@ -180,6 +179,8 @@ def _random_images(image_shape: tuple[int, ...], generator: torch.Generator) -> 
 def _pixels_of_measurement(operator: Operator) -> float:
     """Effective number of pixels in a measurement: its participation ratio, over a few of them."""
     generator = torch.Generator().manual_seed(0)
+    if operator.n_samples is not None:
+        operator = operator.select([0] * 4)
     index = torch.randint(operator.n_measurements, (4,), generator=generator)
     y = torch.zeros((4, operator.n_measurements), dtype=torch.float64)
     y[range(4), index] = 1.0

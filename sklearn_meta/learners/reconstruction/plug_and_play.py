@@ -22,7 +22,7 @@ from sklearn_meta.learners.reconstruction._plug_and_play_steps import Scalars, S
 from sklearn_meta.learners.reconstruction._unrolled_module import denoiser_of_weights
 from sklearn_meta.operators import Operator
 
-_STEPS = 8
+_STEPS = 10
 _PREFIX = "denoiser."  # of the denoiser's weights in a prior that is more than it
 _FACTORS = (0.4, 1.0, 2.5)
 _GAIN = 0.01  # of the squared error, that other scalars have to save
@@ -61,7 +61,7 @@ class PlugAndPlay(ReconstructionLearner):
         The user's own: x is a Tensor of shape (1, C, H, W), about in [0, 1], sigma a float.
         By default the bundled one.
     steps : int, default="auto"
-        Number of denoisings; "auto" is 8. Fewer are faster.
+        Number of denoisings; "auto" is 10. Fewer are faster.
 
     References
     ----------

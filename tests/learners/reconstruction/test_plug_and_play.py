@@ -1,0 +1,164 @@
+"""PlugAndPlay: what it must do whatever the denoiser's weights are."""
+
+import numpy as np
+import pytest
+import torch
+
+from sklearn_meta.learners.reconstruction._base import Learned, Noise, Training
+from sklearn_meta.learners.reconstruction._image_denoiser import (
+    ImageDenoiser,
+    turned,
+    turned_back,
+)
+from sklearn_meta.learners.reconstruction.plug_and_play import PlugAndPlay
+from sklearn_meta.networks.denoiser import Denoiser
+from sklearn_meta.operators import Identity, Mask
+from tests.learners.reconstruction._operators import dense
+
+
+def smooth(x, sigma):
+    """Denoiser of the tests: a mean over neighbours, the more the more noise."""
+    kernel = x.new_tensor([0.25, 0.5, 0.25])
+    kernel = (kernel[:, None] * kernel).expand(x.shape[1], 1, 3, 3)
+    padded = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="replicate")
+    share = sigma / (sigma + 0.05)
+    return (1 - share) * x + share * torch.nn.functional.conv2d(padded, kernel, groups=x.shape[1])
+
+
+def images(shape, n=2, seed=0):
+    rng = np.random.default_rng(seed)
+    grid = np.mgrid[: shape[0], : shape[1]] / max(shape)
+    waves = [np.sin(4 * rng.normal() * grid[0] + 4 * rng.normal() * grid[1]) for _ in range(3 * n)]
+    x = 0.5 + 0.4 * np.stack(waves).reshape(n, 3, *shape[:2]).transpose(0, 2, 3, 1)
+    return torch.from_numpy(np.ascontiguousarray(x if len(shape) == 3 else x[..., 0]))
+
+
+def reconstruct(learner, operator, noise, y, model=None):
+    model = learner.load({}, {}, torch.device("cpu")) if model is None else model
+    state = learner.adapt(model, operator, noise, y, None)
+    return learner.reconstruct(model, state, y)[0]
+
+
+def weights():
+    network = Denoiser((8, 8), (1, 1), generator=torch.Generator().manual_seed(0))
+    return {name: t.numpy() for name, t in network.state_dict().items()}
+
+
+def test_no_noise_and_an_invertible_operator():
+    operator, truth = dense((4, 5), 20), images((4, 5))
+    x = reconstruct(PlugAndPlay(smooth), operator, Noise(0.0), operator(truth))
+    assert (x - truth).abs().max() < 2e-2
+    x = reconstruct(PlugAndPlay(smooth), Identity((4, 5)), Noise(0.0), truth)
+    torch.testing.assert_close(x, truth, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(24, 31), (17, 12, 3), (3, 2), (1, 1)])
+def test_missing_pixels_of_any_shape(shape):
+    truth = images(shape)
+    y = truth.clone()
+    hidden = torch.rand(y.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    hidden.view(len(y), -1)[:, 0] = False
+    y[hidden] = torch.nan
+    x = reconstruct(PlugAndPlay(smooth), Identity(shape), Noise(0.01), y)
+    assert x.shape == truth.shape
+    assert x.isfinite().all()
+    if min(shape[:2]) > 10:
+        assert (x - truth).abs().max() < 0.2
+        assert (x - truth).square().mean().sqrt() < 0.03
+
+
+def test_nan_is_a_mask():
+    truth = images((16, 16))
+    seen = torch.rand(16, 16, generator=torch.Generator().manual_seed(1)) < 0.6
+    by_nan = torch.where(seen, truth, torch.nan)
+    learner = PlugAndPlay(smooth, steps=4)
+    x = reconstruct(learner, Identity((16, 16)), Noise(0.02), by_nan)
+    operator = Mask((16, 16), mask=seen.numpy())
+    by_mask = reconstruct(learner, operator, Noise(0.02), operator(truth))
+    torch.testing.assert_close(x, by_mask, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(12, 13), (12, 13, 3)])
+@pytest.mark.parametrize("own", [True, False])
+def test_any_range_of_values(shape, own):
+    learner = PlugAndPlay(smooth if own else None, steps=4)
+    model = learner.load({}, {} if own else weights(), torch.device("cpu"))
+    y = images(shape)
+    y[:, 3:6, 2:9] = torch.nan
+    x = reconstruct(learner, Identity(shape), Noise(0.05), y, model)
+    larger = reconstruct(learner, Identity(shape), Noise(50.0), 1000 * y, model)
+    torch.testing.assert_close(larger, 1000 * x, rtol=0, atol=0.5)
+
+
+def test_batched_equals_one_by_one():
+    operator, truth = dense((8, 9), 40), images((8, 9), 3)
+    y = operator(truth) + 0.05
+    y[1, 5] = torch.nan
+    learner = PlugAndPlay(smooth, steps=5)
+    for noise in (Noise(0.1), Noise(None)):
+        model = learner.load({}, {}, torch.device("cpu"))
+        state = learner.adapt(model, operator, noise, None, None)
+        together, _ = learner.reconstruct(model, state, y)
+        for k in range(3):
+            alone, _ = learner.reconstruct(model, state, y[k : k + 1])
+            torch.testing.assert_close(alone, together[k : k + 1], rtol=0, atol=1e-3)
+
+
+def test_learns_nothing_but_takes_the_bundled_weights():
+    own = weights()
+    bundled = {f"denoiser.{name}": w for name, w in own.items()} | {"log_factors": np.zeros(3)}
+    training = Training(np.random.default_rng(0), start=Learned(bundled, {}))
+    learned = PlugAndPlay().learn([], None, training)
+    assert set(learned.weights) == set(own)
+    network = PlugAndPlay().load(learned.facts, learned.weights, torch.device("cpu"))
+    assert set(network.state_dict()) == set(own)
+    with pytest.raises(ValueError, match="no bundled one"):
+        PlugAndPlay().learn([], None, Training(np.random.default_rng(0)))
+    with pytest.raises(ValueError, match="do not fit PlugAndPlay"):
+        PlugAndPlay().load({}, {"a": np.zeros(2)}, torch.device("cpu"))
+
+
+def test_pairs_never_make_them_worse():
+    operator, truth = dense((10, 10), 60), images((10, 10), 4)
+    generator = torch.Generator().manual_seed(0)
+    y = operator(truth)
+    y = y + 0.05 * torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    learner = PlugAndPlay(smooth, steps=4)
+    model = learner.load({}, {}, torch.device("cpu"))
+    before = learner.adapt(model, operator, Noise(0.05), None, None)
+    after = learner.adapt(model, operator, Noise(0.05), y, truth)
+
+    def error(state):
+        return (learner.reconstruct(model, state, y)[0] - truth).square().mean()
+
+    assert error(after) <= 1.001 * error(before)
+
+
+def test_errors():
+    learner = PlugAndPlay(smooth)
+    with pytest.raises(ValueError, match="no standard deviation"):
+        learner.reconstruct(smooth, None, torch.zeros(1, 2, 2), return_std=True)
+    with pytest.raises(ValueError, match="steps is 0"):
+        PlugAndPlay(smooth, 0).adapt(smooth, Identity((2, 2)), Noise(0.1), None, None)
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_turns_are_undone(turn):
+    x = torch.arange(12.0).reshape(1, 1, 3, 4)
+    torch.testing.assert_close(turned_back(turned(x, turn), turn), x)
+
+
+def test_turns_are_eight():
+    x = torch.arange(9.0).reshape(3, 3)
+    assert len({tuple(turned(x, t).flatten().tolist()) for t in range(8)}) == 8
+
+
+def test_tiles_give_what_the_whole_image_gives():
+    x = torch.from_numpy(images((700, 530), 1).numpy()).float()
+
+    def blur(planes, levels):
+        return torch.nn.functional.avg_pool2d(planes, 5, 1, 2, count_include_pad=False) + levels
+
+    clean = ImageDenoiser(blur, x, own=False)
+    whole = blur(x[:, None], torch.full_like(x[:, None], 0.1))[:, 0]
+    torch.testing.assert_close(clean(x, torch.tensor(0.1)), whole, rtol=1e-4, atol=1e-4)
