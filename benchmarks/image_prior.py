@@ -6,7 +6,7 @@ splitting, under random operators.
     python benchmarks/image_prior.py draw --out pool       # 72 shards of 250 images
     python benchmarks/image_prior.py denoise --pool pool --out denoiser.pt
     python benchmarks/image_prior.py unroll --pool pool --start denoiser.pt --out unrolled.pt
-    python benchmarks/image_prior.py export --start unrolled.pt --out image_reconstructor.safetensors
+    python benchmarks/image_prior.py export --start unrolled.pt --out prior.safetensors
 
 `denoise` and `unroll` wait for shards that are not drawn yet, write a checkpoint every minute and
 go on from it.
@@ -27,7 +27,7 @@ from sklearn_meta.datasets import make_dead_leaves
 from sklearn_meta.learners.reconstruction import Learned
 from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.learners.reconstruction._unrolled_steps import Problem, Scalars, learn_steps
-from sklearn_meta.learners.reconstruction.unrolled import Unrolled
+from sklearn_meta.learners.reconstruction.plug_and_play import PlugAndPlay
 from sklearn_meta.networks.denoiser import Denoiser
 
 SHARDS, PER_SHARD, SIDE = 72, 250, 128
@@ -215,12 +215,11 @@ def reconstruction_loss(module, pool, noise):
 
 
 def export(args):
-    """Half precision; the images of the schedule are of a seed that training has not seen."""
+    """Half precision, for PlugAndPlay and Unrolled; the images are of a seed not trained on."""
     state = torch.load(args.start, weights_only=True)
     weights = {name: t.half().contiguous().numpy() for name, t in state["mean"].items()}
     calibration = make_dead_leaves(4, (SIDE, SIDE), random_state=12345)
     weights["calibration"] = np.round(calibration * 255).astype(np.uint8)
-    learner = Unrolled()
     meta = {
         "n_tasks": state["step"],
         "n_images": SHARDS * PER_SHARD,
@@ -229,7 +228,7 @@ def export(args):
         "made_by": "benchmarks/image_prior.py, images of datasets.make_dead_leaves",
     }
     learned = Learned(weights, {"scale": 1.0, "sigma": None})
-    image_prior(learner, learned, [(SIDE, SIDE)], meta).save(args.out)
+    image_prior(PlugAndPlay(), learned, [(SIDE, SIDE)], meta).save(args.out)
     print(f"{args.out}: {Path(args.out).stat().st_size} bytes")
 
 
