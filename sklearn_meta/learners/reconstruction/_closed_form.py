@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_meta.learners.reconstruction._any_shape import AnyShapeModel, AnyShapeState
 from sklearn_meta.learners.reconstruction._base import Noise, ReconstructionLearner
 from sklearn_meta.learners.reconstruction._factored import (
     Conditioner,
@@ -30,10 +31,11 @@ _CHUNK = 200  # images at once
 
 @dataclass(frozen=True, eq=False)
 class ImageModel:
-    """A mixture, and the noise that its tasks had (None where they did not tell)."""
+    """A mixture over images of a shape, and the noise that its tasks had (None: not known)."""
 
     mixture: FactoredMixture
     sigma: float | None
+    image_shape: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,40 +61,46 @@ class LinearState:
 
 
 class ClosedFormPrior(ReconstructionLearner):
-    """Base of the priors over whole images whose posterior is a mixture of Gaussians."""
+    """Base of the Gaussian priors: closed form for whole images, else models of any shape."""
+
+    serves_any_shape = True
 
     def load(
         self, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], device: torch.device
-    ) -> ImageModel:
-        """Return the mixture that weights of `learn` stand for."""
-        return ImageModel(FactoredMixture.from_arrays(weights, device), facts["sigma"])
+    ) -> ImageModel | AnyShapeModel:
+        """Return the model that weights of `learn` stand for."""
+        mixture = FactoredMixture.from_arrays(weights, device)
+        return ImageModel(mixture, facts["sigma"], tuple(facts["image_shape"]))
 
     def adapt(
         self,
-        model: ImageModel,
+        model: ImageModel | AnyShapeModel,
         operator: Operator,
         noise: Noise,
         measurements: Tensor | None,
         images: Tensor | None,
-    ) -> LinearState:
+    ) -> LinearState | AnyShapeState:
         """Find the matrix of the operator, and the noise where it is not given.
 
         Raises
         ------
         ValueError
-            If the operator is not linear, or takes images of another size.
+            If the operator is not linear, or takes images that the prior does not serve.
         """
-        n_pixels, device = len(model.mixture.center), model.mixture.center.device
-        if operator.n_pixels != n_pixels:
-            raise ValueError(
-                f"the operator takes images of shape {operator.image_shape}, but this prior holds "
-                f"images of {n_pixels} pixels."
-            )
         if not operator.is_linear:
             raise ValueError(
                 f"{type(self).__name__} reconstructs under linear operators; "
                 f"{type(operator).__name__} is not linear. Use learner='plug_and_play'."
             )
+        if isinstance(model, AnyShapeModel):
+            return model.adapt(operator, noise, measurements, images)
+        if operator.image_shape != model.image_shape:
+            raise ValueError(
+                f"the operator takes images of shape {operator.image_shape}, but this prior is one "
+                f"of whole images of shape {model.image_shape} and serves no others; meta-train on "
+                "images of different shapes, or of more pixels, for one that serves any."
+            )
+        device = model.mixture.center.device
         if isinstance(operator, UncertainOperator):
             operator = operator.with_noise(noise.sigma if noise.sigma is not None else model.sigma)
             sigma = operator.sigma if noise.sigma is None else noise.sigma
@@ -115,12 +123,14 @@ class ClosedFormPrior(ReconstructionLearner):
 
     def reconstruct(
         self,
-        model: ImageModel,
-        state: LinearState,
+        model: ImageModel | AnyShapeModel,
+        state: LinearState | AnyShapeState,
         measurements: Tensor,
         return_std: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
         """Return the posterior mean, and the exact posterior standard deviation if asked for."""
+        if isinstance(model, AnyShapeModel):
+            return model.reconstruct(state, measurements, return_std)
         rows = measurements.flatten(1)
         mean = rows.new_empty(len(rows), len(model.mixture.center))
         std = torch.empty_like(mean) if return_std else None

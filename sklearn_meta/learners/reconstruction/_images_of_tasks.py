@@ -1,4 +1,4 @@
-"""What the priors over whole images learn from: the images of all tasks, or their measurements."""
+"""What the Gaussian priors learn from: the images of all tasks, or their measurements."""
 
 from __future__ import annotations
 
@@ -13,26 +13,62 @@ from sklearn_meta.learners.reconstruction._trial import is_dense
 MOST_PIXELS = 1100
 
 
+#: Images of any shape have sides of at least so many pixels.
+LEAST_SIDE = 8
+
+
+def are_small(tasks: Sequence[ImageTask]) -> bool:
+    """Whether all images are alike in shape, and so small that they have a joint covariance."""
+    shapes = {task.images.shape[1:] for task in tasks if task.images is not None}
+    return len(shapes) == 1 and np.prod(shapes.pop()) <= MOST_PIXELS
+
+
 def images_of(tasks: Sequence[ImageTask], name: str) -> np.ndarray:
-    """Images of all tasks, alike in shape and small.
+    """Images of all tasks, alike in shape.
 
     Raises
     ------
     ValueError
-        If there are none, they differ in shape, or they are large.
+        If there are none.
     """
-    images = [task.images for task in tasks if task.images is not None]
-    if not images:
+    return np.concatenate(groups_of(tasks, name)).astype(np.float64)
+
+
+def groups_of(tasks: Sequence[ImageTask], name: str) -> list[np.ndarray]:
+    """Images of each task that has any.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    groups = [task.images for task in tasks if task.images is not None]
+    if not groups:
         raise ValueError(f"{name} learns from images, but no task has any.")
-    shapes = sorted({each.shape[1:] for each in images})
-    if len(shapes) > 1:
-        raise ValueError(f"{name} needs images of one shape; the tasks have {shapes}.")
-    if np.prod(shapes[0]) > MOST_PIXELS:
+    return groups
+
+
+def large_groups_of(tasks: Sequence[ImageTask], name: str) -> list[np.ndarray]:
+    """Images of each task that has any, of any shape.
+
+    Raises
+    ------
+    ValueError
+        If there are none, they differ in channels, or are smaller than `LEAST_SIDE`.
+    """
+    groups = groups_of(tasks, name)
+    shapes = sorted({group.shape[1:] for group in groups})
+    if len({shape[2:] for shape in shapes}) > 1:
         raise ValueError(
-            f"{name} holds a covariance of all pixels, up to {MOST_PIXELS}; images have the shape "
-            f"{shapes[0]}. Use learner='unrolled' or 'plug_and_play'."
+            f"{name} needs images of as many channels in all tasks; they have the shapes {shapes}."
         )
-    return np.concatenate(images).astype(np.float64)
+    small = [shape for shape in shapes if min(shape[:2]) < LEAST_SIDE]
+    if small:
+        raise ValueError(
+            f"{name} needs images of one shape and up to {MOST_PIXELS} pixels, or of any shape "
+            f"from {LEAST_SIDE} x {LEAST_SIDE} pixels on; some have the shape {small[0]}."
+        )
+    return groups
 
 
 def are_measured_only(tasks: Sequence[ImageTask]) -> bool:

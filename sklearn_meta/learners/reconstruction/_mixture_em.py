@@ -70,16 +70,29 @@ def fit_mixture(
     share = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), n_components)
     share = share.to(z)
     for _ in range(n_steps - 1):
-        share = _responsibilities(z, *_maximise(z, share, strength, floor))
-    weights, means, covariances = _maximise(z.double(), share.double(), strength, floor.double())
+        share = responsibilities(z, *maximise(z, share, strength, floor))
+    weights, means, covariances = maximise(z.double(), share.double(), strength, floor.double())
     return FactoredMixture(mean, vectors, values[d:], weights, means, covariances)
 
 
-def _maximise(
-    z: Tensor, share: Tensor, strength: float, floor: Tensor
+def maximise(
+    z: Tensor, share: Tensor, strength: float, floor: Tensor, is_centred: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights (k,), means (k, d) and covariances (k, d, d) by shares (N, k) of rows z (N, d).
+
+    Parameters
+    ----------
+    z, share : Tensor
+    strength : float
+        See `fit_mixture`.
+    floor : Tensor of shape (d, d)
+        Added to the covariances.
+    is_centred : bool, default=False
+        Whether means are 0.
+    """
     counts = share.sum(0)
     means = (share.T @ z) / counts.clamp(min=1e-6)[:, None]
+    means = torch.zeros_like(means) if is_centred else means
     scatters = []
     for k in range(len(means)):
         # Rows that do not belong to the component cost time and say nothing.
@@ -93,7 +106,8 @@ def _maximise(
     return weights, means, (scatter + strength * pooled) / total + floor
 
 
-def _responsibilities(z: Tensor, weights: Tensor, means: Tensor, covariances: Tensor) -> Tensor:
+def responsibilities(z: Tensor, weights: Tensor, means: Tensor, covariances: Tensor) -> Tensor:
+    """Share (N, k) that each component has in each row of z (N, d)."""
     factors = torch.linalg.cholesky(covariances)
     log = []
     for weight, mean, factor in zip(weights, means, factors, strict=True):

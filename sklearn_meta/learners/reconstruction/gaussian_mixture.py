@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +12,15 @@ from torch import Tensor
 from sklearn_meta.learners.reconstruction._base import ImageTask, Learned, Training
 from sklearn_meta.learners.reconstruction._closed_form import ClosedFormPrior
 from sklearn_meta.learners.reconstruction._covariance import moments, shifted
+from sklearn_meta.learners.reconstruction._epll import PatchModel
 from sklearn_meta.learners.reconstruction._factored import FactoredMixture, pool
-from sklearn_meta.learners.reconstruction._images_of_tasks import images_of
+from sklearn_meta.learners.reconstruction._images_of_tasks import (
+    are_small,
+    images_of,
+    large_groups_of,
+)
 from sklearn_meta.learners.reconstruction._mixture_em import FEW_PIXELS, fit_mixture
+from sklearn_meta.learners.reconstruction._patch_mixture import fit_patches
 from sklearn_meta.learners.reconstruction._prior_noise import noise_of_tasks
 from sklearn_meta.learners.reconstruction._trial import make_trial
 from sklearn_meta.learners.reconstruction.gaussian import choose_covariance
@@ -34,24 +41,36 @@ MOST_ROWS = 6000
 FEWEST = 60
 
 
-class GaussianMixturePrior(ClosedFormPrior):
-    """A mixture of Gaussians over whole images; the posterior is a mixture of Gaussians too.
+#: Kind of model of large images, and of images of several shapes.
+PATCHES = "patches"
 
-    The posterior mean is the mean of the components' linear estimators, weighted by how well each
-    foresaw the measurements. Components differ in the leading directions of the images, where
-    their covariances are shrunken to the pooled one, and share the others, so that there may be
-    many of them. Their number, and whether shifted copies of the images count too, is chosen by
-    held-out images; one component is `GaussianPrior`. Images have one shape and up to about a
-    thousand pixels.
+
+class GaussianMixturePrior(ClosedFormPrior):
+    """A mixture of Gaussians over images, or over patches of large ones.
+
+    Images of one shape and up to about a thousand pixels have a mixture over whole images, and so
+    has their posterior. Its mean is the mean of the components' linear estimators, weighted by how
+    well each foresaw the measurements. Components differ in the leading directions of the images,
+    where their covariances are shrunken to the pooled one, and share the others, so that there may
+    be many of them. Their number, and whether shifted copies of the images count too, is chosen by
+    held-out images; one component is `GaussianPrior`.
+
+    Larger images, and those of several shapes, have a mixture over their patches (of 8 x 8 pixels,
+    6 x 6 for small images), whose means are free; it serves images of any shape. Half-quadratic
+    splitting makes all patches likely, each under its likeliest component, in turn with steps
+    towards the measurements.
 
     Parameters
     ----------
     n_components : "auto" or int, default="auto"
         "auto" chooses by held-out images; for images of few pixels several such mixtures, fitted
-        from different starts, are pooled.
+        from different starts, are pooled. A mixture of patches has up to 64.
 
     References
     ----------
+    D. Zoran, Y. Weiss (2011), "From learning models of natural image patches to whole image
+    restoration", ICCV.
+
     J. Yang, X. Liao, X. Yuan et al. (2015), "Compressive sensing by learning a Gaussian mixture
     model from measurements", IEEE Transactions on Image Processing.
 
@@ -75,9 +94,15 @@ class GaussianMixturePrior(ClosedFormPrior):
         training: Training,
     ) -> Learned:
         """Learn the mixture from the images of all tasks."""
-        images = images_of(tasks, type(self).__name__)
         sigma = training.noise.sigma if isinstance(training.noise.sigma, float) else None
         sigma = noise_of_tasks(tasks) if sigma is None else sigma
+        if not are_small(tasks):
+            groups = large_groups_of(tasks, type(self).__name__)
+            n_components = None if self.n_components == "auto" else self._given()
+            mixture = fit_patches(groups, n_components, training.rng, training.device)
+            facts = {"sigma": sigma, "kind": PATCHES, "n_components": len(mixture.weights)}
+            return Learned(mixture.arrays(), facts)
+        images = images_of(tasks, type(self).__name__)
         choice, smoothness = (self._given(), 0), 0.0
         if len(images) > 1:
             trial = make_trial(images, tasks, sigma, training.rng)
@@ -105,6 +130,14 @@ class GaussianMixturePrior(ClosedFormPrior):
             "smoothness": smoothness,
         }
         return Learned(mixture.arrays(), facts)
+
+    def load(
+        self, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], device: torch.device
+    ) -> Any:
+        """Return the model that weights of `learn` stand for."""
+        if facts.get("kind") == PATCHES:
+            return PatchModel.load(facts["sigma"], weights, device)
+        return super().load(facts, weights, device)
 
     def _given(self) -> int:
         return 1 if self.n_components == "auto" else int(self.n_components)
