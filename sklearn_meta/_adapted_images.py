@@ -37,7 +37,9 @@ def device_of(device: Any) -> torch.device:
     return torch.device("cpu") if resolved.type == "mps" else resolved
 
 
-def learner_of(prior: Prior, given: Any, operator: Operator | None) -> ReconstructionLearner:
+def learner_of(
+    prior: Prior, given: Any, operator: Operator | None, noise: Noise
+) -> ReconstructionLearner:
     """Learner that runs a prior under an operator.
 
     Parameters
@@ -48,6 +50,8 @@ def learner_of(prior: Prior, given: Any, operator: Operator | None) -> Reconstru
         says which learner runs the bundled one.
     operator : Operator or None
         None where it is unknown.
+    noise : Noise
+        As far as it is known.
 
     Raises
     ------
@@ -61,7 +65,7 @@ def learner_of(prior: Prior, given: Any, operator: Operator | None) -> Reconstru
                 f"the prior was made with the {' and '.join(config['code'])} of the user's own, "
                 "which is no part of it: pass the same learner= as then."
             )
-        name = config["name"] if operator is None else runs_under(config["name"], operator)
+        name = config["name"] if operator is None else runs_under(config["name"], operator, noise)
         params = config["params"] if name == config["name"] else {}
         return get_reconstruction_learner(name, params)
     own = get_reconstruction_learner(given) if isinstance(given, str) else clone(given)

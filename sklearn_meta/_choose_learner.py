@@ -9,6 +9,7 @@ import numpy as np
 
 from sklearn_meta.learners.reconstruction import (
     ImageTask,
+    Noise,
     ReconstructionLearner,
     get_reconstruction_learner,
 )
@@ -61,7 +62,7 @@ def choose_learner(tasks: Sequence[ImageTask]) -> ReconstructionLearner:
     return get_reconstruction_learner("unrolled")
 
 
-def runs_under(name: str, operator: Operator) -> str:
+def runs_under(name: str, operator: Operator, noise: Noise) -> str:
     """Name of the learner that runs the weights of another one under an operator.
 
     Parameters
@@ -70,5 +71,8 @@ def runs_under(name: str, operator: Operator) -> str:
         Of the learner that a prior was learned by.
     operator : Operator
         Unrolled steps are linear; the same denoiser serves others step by step.
+    noise : Noise
+        So it does counts.
     """
-    return "plug_and_play" if name in NETWORKS and not operator.is_linear else name
+    is_hard = not operator.is_linear or noise.gain > 0
+    return "plug_and_play" if name in NETWORKS and is_hard else name

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from sklearn_meta._adapted_images import AdaptedImages, device_of, learner_of
 from sklearn_meta._choose_learner import NETWORKS, has_enough_images
 from sklearn_meta._image_support import ImageSupport
@@ -18,6 +20,7 @@ from sklearn_meta.learners.reconstruction import (
     ReconstructionLearner,
     reconstruction_learner_config,
 )
+from sklearn_meta.learners.reconstruction._nonlinear_noise import gain_of_counts
 from sklearn_meta.learners.reconstruction._operator_regression import regress_operator
 
 if TYPE_CHECKING:
@@ -46,7 +49,11 @@ def adapt_to_support(
         prior, noise = prior_of_table(support.measurements[:, 0], noise)
     elif prior is None:
         prior, trained = _prior_for(estimator, support, noise)
-    learner = learner_of(prior, estimator.learner, support.operator)
+    given = estimator.learner
+    if _is_beyond(prior, support):
+        prior, given = bundled_prior("reconstructor", "image"), "auto"
+    noise = _with_counts(noise, prior, support)
+    learner = learner_of(prior, given, support.operator, noise)
     _check_serves(prior, learner, support)
     device = device_of(estimator.device)
     operator, pairs = support.operator, (support.measurements, support.images)
@@ -75,6 +82,28 @@ def _prior_for(
     task = ImageTask(support.measurements, support.images, support.operator, "0")
     prior, history = learn_from(estimator, [task], noise=noise)
     return prior, {"history_": history}
+
+
+def _is_beyond(prior: Prior, support: ImageSupport) -> bool:
+    """Whether a prior serves linear operators only, and this one is not: the bundled one does."""
+    is_linear = support.operator is None or support.operator.is_linear
+    return not is_linear and prior.learner_config["name"] not in NETWORKS
+
+
+def _with_counts(noise: Noise, prior: Prior, support: ImageSupport) -> Noise:
+    """Noise with what the operator, or measurements that are counts, tell of it."""
+    operator = support.operator
+    if noise.gain > 0 or operator is None:
+        return noise
+    of_operator = getattr(operator, "noise_gain", 0.0)
+    if of_operator > 0:
+        return Noise(0.0 if noise.sigma is None else noise.sigma, of_operator)
+    # Priors of small images estimate the noise by themselves, and better.
+    if noise.sigma is None and operator.is_linear and prior.learner_config["name"] in NETWORKS:
+        if support.measurements is not None:
+            gain = gain_of_counts(operator, torch.from_numpy(support.measurements))
+            return noise if gain is None else Noise(0.0, gain)
+    return noise
 
 
 def _starts_from_bundled(given: Any, support: ImageSupport) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sklearn_meta._choose_learner import choose_learner, has_enough_images, runs_under
-from sklearn_meta.learners.reconstruction import ImageTask
+from sklearn_meta.learners.reconstruction import ImageTask, Noise
 from sklearn_meta.operators import Identity, Saturation
 
 LINEAR = Identity((8, 8))
@@ -37,7 +37,9 @@ def test_no_images_are_not_enough():
 
 
 def test_unrolled_steps_are_linear():
-    bent = Saturation((8, 8))
-    assert runs_under("unrolled", LINEAR) == "unrolled"
-    assert runs_under("unrolled", bent) == runs_under("plug_and_play", bent) == "plug_and_play"
-    assert runs_under("gaussian", bent) == "gaussian"
+    bent, white, counts = Saturation((8, 8)), Noise(0.1), Noise(0.0, 0.1)
+    assert runs_under("unrolled", LINEAR, white) == "unrolled"
+    assert runs_under("unrolled", LINEAR, counts) == "plug_and_play"
+    assert runs_under("unrolled", bent, white) == "plug_and_play"
+    assert runs_under("plug_and_play", bent, white) == "plug_and_play"
+    assert runs_under("gaussian", bent, counts) == "gaussian"

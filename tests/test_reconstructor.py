@@ -21,7 +21,7 @@ from sklearn_meta._image_tasks import check_image_tasks
 from sklearn_meta.datasets import make_dead_leaves
 from sklearn_meta.learners.reconstruction import Noise, PlugAndPlay
 from sklearn_meta.metrics import psnr, psnr_scorer, ssim_scorer
-from sklearn_meta.operators import Identity, Mask, Operator
+from sklearn_meta.operators import Identity, Mask, Operator, PoissonCount, Saturation
 
 DIGITS = load_digits()
 IMAGES = DIGITS.images / 16
@@ -385,6 +385,31 @@ def test_noisy_images_alone_are_denoised():
         MetaReconstructor(learner="unrolled").fit(flat(X))
     with pytest.raises(ValueError, match="it cannot run"):
         MetaReconstructor(prior="image", learner="gaussian").fit(X)
+
+
+def test_operators_that_are_not_linear(meta):
+    images = make_dead_leaves(2, (16, 20), random_state=1).astype(np.float64)
+    bent = Saturation((16, 20), gain=2.0)
+    X = np.clip(bent @ images + 0.02 * np.random.default_rng(0).normal(size=images.shape), 0, 1)
+    model = MetaReconstructor(operator=bent, learner=PlugAndPlay(steps=2)).fit(X)
+    assert psnr(images, model.predict(X)) > psnr(images, X / 2) + 1
+    np.testing.assert_array_equal(model.predict(X), pickle.loads(pickle.dumps(model)).predict(X))
+    # A Gaussian prior serves linear operators only.
+    model = meta.adapt(operator=Saturation((8, 8), gain=1.5))
+    assert isinstance(model._adapted.learner, PlugAndPlay)
+
+
+def test_counts_are_seen_or_told():
+    images = make_dead_leaves(2, (24, 24), random_state=1).astype(np.float64)
+    counts = np.random.default_rng(0).poisson(30 * images)
+    quick = MetaReconstructor(learner=PlugAndPlay(steps=2))
+    seen = clone(quick).fit(counts / 30)
+    assert seen.noise_.gain == pytest.approx(1 / 30)
+    assert psnr(images, seen.predict(counts / 30)) > psnr(images, counts / 30) + 3
+    told = clone(quick).set_params(operator=PoissonCount((24, 24), 30)).fit(counts / 30)
+    np.testing.assert_allclose(told.predict(counts / 30), seen.predict(counts / 30), atol=0.01)
+    white = images + 0.1 * np.random.default_rng(0).normal(size=images.shape)
+    assert quick.fit(white).noise_.gain == 0
 
 
 def test_pairs_alone_are_learned_from():

@@ -45,6 +45,11 @@ def alike(
         yield level, known, torch.tensor(rows)
 
 
+def about(sigma: float) -> float:
+    """Round a noise level as `alike` does."""
+    return float(_rounded(np.array(sigma)))
+
+
 def _rounded(sigma: np.ndarray) -> np.ndarray:
     """Levels so close that it makes no difference; else each image had a schedule of its own."""
     positive = np.where(sigma > 0, sigma, 1.0)

@@ -30,11 +30,15 @@ class ImageDenoiser:
         Images near those that are denoised.
     own : bool
         Whether `denoise` is the user's.
+    moves : bool, default=True
+        Whether values are moved; else they are about in [0, 1].
     """
 
-    def __init__(self, denoise: Callable[..., Tensor], like: Tensor, own: bool):
+    def __init__(self, denoise: Callable[..., Tensor], like: Tensor, own: bool, moves: bool = True):
         self.denoise, self.own = denoise, own
-        self.low, self.width = _range((like if own else to_planes(like)).flatten(1))
+        self.low, self.width = like.new_zeros(1, 1, 1, 1), like.new_ones(1, 1, 1, 1)
+        if moves:
+            self.low, self.width = _range((like if own else to_planes(like)).flatten(1))
         self.shape = tuple(like.shape[1:])
 
     def __call__(self, x: Tensor, level: Tensor, turn: int = 0) -> Tensor:

@@ -15,7 +15,7 @@ _STIFFNESS = (1e-2, 1e-3)  # of the squared norm of the operator
 _N_PROBES = 2
 _RUN, _CALM = 16, 0.2
 _SURE, _SURE_MIXED = 0.25, 0.1  # share of a residual that images may explain; if not local
-_LOCAL = 200.0  # pixels that a measurement is a sum of, for it to be local
+_LOCAL, _LOCAL_SHARE = 200.0, 0.25  # most pixels that a measurement is a sum of, for it to be local
 _PATCH, _LEAST_SIDE = 7, 24
 
 
@@ -56,7 +56,8 @@ def estimate_noise(operator: Operator, measurements: Tensor) -> NoiseEstimate:
     -------
     NoiseEstimate
     """
-    is_local = _pixels_of_measurement(operator) < _LOCAL
+    most = min(_LOCAL, _LOCAL_SHARE * operator.n_pixels)
+    is_local = _pixels_of_measurement(operator) < most
     if operator.n_samples is None:
         sigma, share = _estimate(operator, operator, measurements)
     else:

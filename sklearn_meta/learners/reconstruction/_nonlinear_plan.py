@@ -33,7 +33,7 @@ class Step:
     keep : float
         Share of its weight that the last denoised image has in what is denoised now.
     level : float
-        Noise level that the denoiser is told, as a root mean square over the image.
+        Noise level that the denoiser is told, over what the map of it says.
     image_variance, variance : float
         Of the errors of the denoised image, and of its measurements before their law.
     """
@@ -98,8 +98,8 @@ def plan(term: NonlinearTerm, denoise: Denoise, truth: Tensor, max_steps: int = 
         for reflection, keep in _MOVES if steps else _MOVES[:1]:
             noisy, shape = _noisy(term, x, z, steps[-1:], reflection, keep)
             error = _mean_square(noisy - truth) ** 0.5
-            for level in (caution * error for caution in _CAUTIONS):
-                clean = denoise(noisy, _scaled(shape, level))
+            for level in (caution * error / _mean_square(shape) ** 0.5 for caution in _CAUTIONS):
+                clean = denoise(noisy, level * shape)
                 variances = (
                     _mean_square(clean - truth),
                     _mean_square(term.measured(clean) - measured),
@@ -134,7 +134,7 @@ def follow(term: NonlinearTerm, denoise: Denoise, given: Plan) -> Tensor:
     for k, step in enumerate(given.steps):
         before = given.steps[max(k - 1, 0) : k]
         noisy, shape = _noisy(term, x, z, before, step.reflection, step.keep)
-        z = denoise(noisy, _scaled(shape, step.level))
+        z = denoise(noisy, step.level * shape)
         x, _ = term.posterior(z, step.image_variance, step.variance)
     return x
 
@@ -155,10 +155,6 @@ def _noisy(
     else:
         noisy = x + reflection * (x - z)
     return noisy, x.new_ones((len(x),) + (1,) * (x.ndim - 1))
-
-
-def _scaled(shape: Tensor, level: float) -> Tensor:
-    return shape * (level / shape.square().mean().sqrt())
 
 
 def _mean_square(error: Tensor) -> float:

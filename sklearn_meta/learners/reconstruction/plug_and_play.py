@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,34 +17,26 @@ from sklearn_meta.learners.reconstruction._base import (
     ReconstructionLearner,
     Training,
 )
-from sklearn_meta.learners.reconstruction._image_denoiser import is_network
+from sklearn_meta.learners.reconstruction._calibration import some_of
+from sklearn_meta.learners.reconstruction._nonlinear import is_even, reconstruct_nonlinear
+from sklearn_meta.learners.reconstruction._nonlinear_noise import noise_of
+from sklearn_meta.learners.reconstruction._plug_and_play_model import (
+    PlugAndPlayModel,
+    PlugAndPlayState,
+    denoiser_weights,
+    reference_weights,
+)
 from sklearn_meta.learners.reconstruction._plug_and_play_steps import Scalars, Solver
 from sklearn_meta.learners.reconstruction._unrolled_module import denoiser_of_weights
 from sklearn_meta.operators import Operator
 
 _STEPS = 10
-_PREFIX = "denoiser."  # of the denoiser's weights in a prior that is more than it
+_NONLINEAR_STEPS = 8
 _FACTORS = (0.4, 1.0, 2.5)
 _GAIN = 0.01  # of the squared error, that other scalars have to save
 _MOST_PAIRS = 8
 _ALIKE = 1.3  # noise levels of images that are taken for one
-
-
-@dataclass(frozen=True, eq=False)
-class PlugAndPlayState:
-    """What `PlugAndPlay.adapt` found.
-
-    Attributes
-    ----------
-    operator : Operator
-    noise : Noise
-        Its sigma is None where each image's is estimated by itself.
-    scalars : Scalars
-    """
-
-    operator: Operator
-    noise: Noise
-    scalars: Scalars
+_LEAST_RANGE = 1e-12
 
 
 class PlugAndPlay(ReconstructionLearner):
@@ -52,8 +44,9 @@ class PlugAndPlay(ReconstructionLearner):
 
     From the smooth image of least squares on, each step denoises, moves towards the measurements,
     and goes past them, so that the next error is more like noise. Nothing is learned: the denoiser
-    of the bundled prior, or one of the user's own, serves any linear operator, any size of images
-    and any range of values.
+    of the bundled prior, or one of the user's own, serves any operator, any size of images and,
+    where the operator is linear, any range of values. Under operators that are not linear, and for
+    counts, the steps are chosen by simulation on images of the tasks, or of the bundled prior.
 
     Parameters
     ----------
@@ -61,7 +54,8 @@ class PlugAndPlay(ReconstructionLearner):
         The user's own: x is a Tensor of shape (1, C, H, W), about in [0, 1], sigma a float.
         By default the bundled one.
     steps : int, default="auto"
-        Number of denoisings; "auto" is 10. Fewer are faster.
+        Number of denoisings; "auto" is 10, and at most 8 under operators that are not linear.
+        Fewer are faster.
 
     References
     ----------
@@ -84,40 +78,48 @@ class PlugAndPlay(ReconstructionLearner):
         validation_tasks: Sequence[ImageTask] | None,
         training: Training,
     ) -> Learned:
-        """Return the weights of the bundled denoiser: there is nothing to learn.
+        """Return the weights of the bundled denoiser, and some of the images of the tasks.
 
         Raises
         ------
         ValueError
             If there is neither a denoiser of the user's own nor the bundled one.
         """
-        if self.denoiser is not None:
-            return Learned({}, {})
-        if training.start is None:
+        start = {} if training.start is None else training.start.weights
+        weights = {} if self.denoiser is not None else denoiser_weights(start)
+        if self.denoiser is None and not weights:
             raise ValueError("PlugAndPlay needs a denoiser: there is no bundled one to take.")
-        return Learned(_denoiser_weights(training.start.weights), {})
+        images = [task.images for task in tasks if task.images is not None]
+        if not images:
+            return Learned(weights | reference_weights(start), {})
+        scale = max(_LEAST_RANGE, *(float(np.abs(x).max()) for x in images))
+        return Learned(
+            weights | {"calibration": some_of([x / scale for x in images])}, {"scale": scale}
+        )
 
     def load(
         self, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], device: torch.device
-    ) -> Callable[..., Tensor]:
-        """Return the denoiser.
+    ) -> PlugAndPlayModel:
+        """Return the denoiser, and images of the kind.
 
         Raises
         ------
         ValueError
             If the weights are not those of a denoiser.
         """
-        if self.denoiser is not None:
-            return self.denoiser
-        try:
-            network = denoiser_of_weights(_denoiser_weights(weights))
-        except (KeyError, RuntimeError) as error:
-            raise ValueError(f"the weights do not fit PlugAndPlay: {error}") from error
-        return network.to(device).requires_grad_(False)
+        denoise = self.denoiser
+        if denoise is None:
+            try:
+                denoise = denoiser_of_weights(denoiser_weights(weights))
+            except (KeyError, RuntimeError) as error:
+                raise ValueError(f"the weights do not fit PlugAndPlay: {error}") from error
+            denoise = denoise.to(device).requires_grad_(False)
+        images = reference_weights(weights).get("calibration")
+        return PlugAndPlayModel(denoise, images, facts.get("scale", 1.0))
 
     def adapt(
         self,
-        model: Callable[..., Tensor],
+        model: PlugAndPlayModel,
         operator: Operator,
         noise: Noise,
         measurements: Tensor | None,
@@ -125,53 +127,61 @@ class PlugAndPlay(ReconstructionLearner):
     ) -> PlugAndPlayState:
         """Adapt to an operator; see `ReconstructionLearner.adapt`.
 
-        Pairs tell the noise, and how far to trust the denoiser; measurements alone the noise.
-
-        Raises
-        ------
-        ValueError
-            If the operator is not linear.
+        Pairs tell the noise, and under linear operators how far to trust the denoiser;
+        measurements alone the noise.
         """
-        if not operator.is_linear:
-            raise ValueError(
-                f"PlugAndPlay serves linear operators, and {type(operator).__name__} is none."
-            )
-        self._n_steps()
-        state = PlugAndPlayState(operator, noise, Scalars())
+        self._n_steps(_STEPS)
         if measurements is None:
-            return state
+            return PlugAndPlayState(operator, noise)
         with torch.no_grad():
-            if images is None:
-                return replace(state, noise=_common_noise(operator, noise, measurements))
             if noise.sigma is None:
-                misfit = operator.forward(images) - measurements
-                noise = replace(noise, sigma=float(misfit.square().nanmean().sqrt()))
-                state = replace(state, noise=noise)
+                noise = _noise_at_hand(operator, noise, measurements, images)
+            state = PlugAndPlayState(operator, noise)
+            if images is None or _needs_plan(state):
+                return state
             return self._fitted(model, state, measurements, images)
 
     def reconstruct(
         self,
-        model: Callable[..., Tensor],
+        model: PlugAndPlayModel,
         state: PlugAndPlayState,
         measurements: Tensor,
         return_std: bool = False,
     ) -> tuple[Tensor, None]:
-        """Reconstruct images; see `ReconstructionLearner.reconstruct`."""
+        """Reconstruct images; see `ReconstructionLearner.reconstruct`.
+
+        Raises
+        ------
+        ValueError
+            If `return_std` is asked for, or the operator is not linear and there are no images to
+            choose the steps on.
+        """
         if return_std:
             raise ValueError("PlugAndPlay has no standard deviation of its reconstructions.")
-        sigma = state.noise.sigma
-        if sigma is not None:
-            sigma = torch.as_tensor(np.asarray(sigma), dtype=torch.float32)
-            sigma = sigma.to(measurements.device).expand(len(measurements))
-        own = not is_network(model)
+        y, sigma = measurements.to(torch.float32), state.noise.sigma
         with torch.no_grad():
-            solver = Solver(state.operator, measurements.to(torch.float32), sigma, state.noise.gain)
-            x = solver.run(model, own, self._n_steps(), state.scalars)
+            if _needs_plan(state):
+                x = reconstruct_nonlinear(
+                    state.operator,
+                    y,
+                    state.noise,
+                    model.denoise_as_is,
+                    model.reference(state.operator, y),
+                    torch.Generator().manual_seed(0),
+                    self._n_steps(_NONLINEAR_STEPS),
+                    state.plans,
+                )
+                return x.to(torch.float64), None
+            if sigma is not None:
+                sigma = torch.as_tensor(np.asarray(sigma), dtype=torch.float32)
+                sigma = sigma.to(y.device).expand(len(y))
+            solver = Solver(state.operator, y, sigma)
+            x = solver.run(model.denoise, model.is_own, self._n_steps(_STEPS), state.scalars)
         return x.to(torch.float64), None
 
     def _fitted(
         self,
-        model: Callable[..., Tensor],
+        model: PlugAndPlayModel,
         state: PlugAndPlayState,
         measurements: Tensor,
         images: Tensor,
@@ -198,25 +208,32 @@ class PlugAndPlay(ReconstructionLearner):
                     best, scalars = new, other
         return replace(state, scalars=scalars)
 
-    def _n_steps(self) -> int:
+    def _n_steps(self, auto: int) -> int:
         if self.steps == "auto":
-            return _STEPS
+            return auto
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"steps is {self.steps!r}, expected 'auto' or an int of at least 1.")
         return self.steps
 
 
-def _denoiser_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Weights of the denoiser alone, named as in its `state_dict`."""
-    own = {n[len(_PREFIX) :]: w for n, w in weights.items() if n.startswith(_PREFIX)}
-    return own or dict(weights)
+def _needs_plan(state: PlugAndPlayState) -> bool:
+    """Whether the steps are chosen by simulation."""
+    return not state.operator.is_linear or state.noise.gain > 0
 
 
-def _common_noise(operator: Operator, noise: Noise, measurements: Tensor) -> Noise:
-    """Noise of all images where their estimates agree; else each has its own."""
-    if noise.sigma is not None or len(measurements) < 3:
+def _noise_at_hand(
+    operator: Operator, noise: Noise, measurements: Tensor, images: Tensor | None
+) -> Noise:
+    """Noise as pairs or measurements tell it; its sigma is None where each image has its own."""
+    y = measurements.to(torch.float32)
+    if images is not None:
+        misfit = operator.forward(images) - measurements
+        return replace(noise, sigma=float(misfit.square().nanmean().sqrt()))
+    if not operator.is_linear:
+        return noise if is_even(operator) else noise_of(operator, y)
+    if len(measurements) < 3:
         return noise
-    found = Solver(operator, measurements.to(torch.float32), None, noise.gain)
+    found = Solver(operator, y, None)
     if bool(found.looks_again.any()) or float(found.sigma.max() / found.sigma.min()) > _ALIKE:
         return noise
     return replace(noise, sigma=float(found.sigma.median()))

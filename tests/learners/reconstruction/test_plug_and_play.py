@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklearn_meta.learners.reconstruction._base import Learned, Noise, Training
+from sklearn_meta.learners.reconstruction._base import ImageTask, Learned, Noise, Training
 from sklearn_meta.learners.reconstruction._image_denoiser import (
     ImageDenoiser,
     turned,
@@ -12,7 +12,7 @@ from sklearn_meta.learners.reconstruction._image_denoiser import (
 )
 from sklearn_meta.learners.reconstruction.plug_and_play import PlugAndPlay
 from sklearn_meta.networks.denoiser import Denoiser
-from sklearn_meta.operators import Identity, Mask
+from sklearn_meta.operators import Identity, Mask, Saturation
 from tests.learners.reconstruction._operators import dense
 
 
@@ -110,8 +110,8 @@ def test_learns_nothing_but_takes_the_bundled_weights():
     training = Training(np.random.default_rng(0), start=Learned(bundled, {}))
     learned = PlugAndPlay().learn([], None, training)
     assert set(learned.weights) == set(own)
-    network = PlugAndPlay().load(learned.facts, learned.weights, torch.device("cpu"))
-    assert set(network.state_dict()) == set(own)
+    model = PlugAndPlay().load(learned.facts, learned.weights, torch.device("cpu"))
+    assert set(model.denoise.state_dict()) == set(own)
     with pytest.raises(ValueError, match="no bundled one"):
         PlugAndPlay().learn([], None, Training(np.random.default_rng(0)))
     with pytest.raises(ValueError, match="do not fit PlugAndPlay"):
@@ -135,11 +135,70 @@ def test_pairs_never_make_them_worse():
 
 
 def test_errors():
-    learner = PlugAndPlay(smooth)
+    learner, y = PlugAndPlay(smooth), torch.zeros(1, 2, 2)
     with pytest.raises(ValueError, match="no standard deviation"):
-        learner.reconstruct(smooth, None, torch.zeros(1, 2, 2), return_std=True)
+        learner.reconstruct(None, None, y, return_std=True)
     with pytest.raises(ValueError, match="steps is 0"):
-        PlugAndPlay(smooth, 0).adapt(smooth, Identity((2, 2)), Noise(0.1), None, None)
+        PlugAndPlay(smooth, 0).adapt(None, Identity((2, 2)), Noise(0.1), None, None)
+    model = learner.load({}, {}, torch.device("cpu"))
+    state = learner.adapt(model, Saturation((2, 2)), Noise(0.1), None, None)
+    with pytest.raises(ValueError, match="on images of the kind, and has none"):
+        learner.reconstruct(model, state, y)
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+@pytest.mark.parametrize("shape", [(20, 24), (16, 17, 3)])
+def test_operators_that_are_not_linear_by_images_of_the_tasks(own, scale, shape):
+    truth = images(shape, 6) * scale
+    learner = PlugAndPlay(smooth if own else None, steps=2)
+    operator = Saturation(shape, gain=1.5, high=scale)
+    training = Training(np.random.default_rng(0), start=None if own else Learned(weights(), {}))
+    task = ImageTask(None, truth[:4].numpy(), operator, "0")
+    learned = learner.learn([task], None, training)
+    model = learner.load(learned.facts, learned.weights, torch.device("cpu"))
+    clean = operator(truth[4:])
+    generator = torch.Generator().manual_seed(0)
+    noise = 0.1 * scale * torch.randn(clean.shape, generator=generator, dtype=torch.float64)
+    y = clean + noise
+    state = learner.adapt(model, operator, Noise(0.1 * scale), y, None)
+    x, _ = learner.reconstruct(model, state, y)
+    naive = y / 1.5
+    assert (x - truth[4:]).square().mean() < 0.7 * (naive - truth[4:]).square().mean()
+    assert len(state.plans) == 1
+    again, _ = learner.reconstruct(model, state, y)
+    torch.testing.assert_close(again, x)
+    alone, _ = learner.reconstruct(model, state, y[1:])
+    torch.testing.assert_close(alone, x[1:], rtol=0, atol=1e-4 * scale)
+
+
+def test_missing_measurements_of_a_law():
+    shape = (20, 24)
+    truth = images(shape, 4)
+    learner, operator = PlugAndPlay(smooth, steps=2), Saturation(shape, gain=1.5)
+    learned = learner.learn(
+        [ImageTask(None, truth.numpy(), operator, "0")], None, Training(np.random.default_rng(0))
+    )
+    model = learner.load(learned.facts, learned.weights, torch.device("cpu"))
+    y = operator(truth[:2])
+    y[:, ::2, 1::2] = torch.nan
+    state = learner.adapt(model, operator, Noise(0.01), y, None)
+    x, _ = learner.reconstruct(model, state, y)
+    assert (x - truth[:2]).square().mean().sqrt() < 0.05
+
+
+def test_counts():
+    shape = (24, 24)
+    truth = images(shape, 6)
+    learner = PlugAndPlay(smooth, steps=3)
+    learned = learner.learn(
+        [ImageTask(None, truth[:4].numpy(), None, "0")], None, Training(np.random.default_rng(0))
+    )
+    model = learner.load(learned.facts, learned.weights, torch.device("cpu"))
+    y = torch.poisson(20 * truth[4:], torch.Generator().manual_seed(0)) / 20
+    state = learner.adapt(model, Identity(shape), Noise(0.0, 1 / 20), y, None)
+    x, _ = learner.reconstruct(model, state, y)
+    assert (x - truth[4:]).square().mean() < 0.5 * (y - truth[4:]).square().mean()
 
 
 @pytest.mark.parametrize("turn", range(8))
