@@ -20,8 +20,10 @@ from sklearn_meta.learners.reconstruction._unrolled_steps import diagonal_of_mis
 BETAS = (1.0, 4.0, 8.0, 16.0, 32.0)
 
 #: Else it starts where patches have this share of the image's range as noise, and ends at so many
-#: times the noise; steps between.
-FIRST_LEVEL, LAST_LEVEL, STEPS = 0.15, 0.7, 8
+#: times the noise; so many steps, which go past the measurements (see `half_quadratic`). Tuned on
+#: generated images.
+FIRST_LEVEL, LAST_LEVEL, STEPS = 0.1, 0.7, 10
+REFLECTION, MOMENTUM = 1.8, 0.5
 
 #: Least noise, as a share of the image's range at the norm of the operator.
 LEAST = 0.004
@@ -89,7 +91,7 @@ class PatchModel(AnyShapeModel):
         first = torch.maximum(FIRST_LEVEL * width, last)
         levels = [first * (last / first) ** float(step) for step in steps]
         weights = [(sigma / level).square() for level in levels]
-        x, _ = half_quadratic(term, self._patches, start, levels, weights)
+        x, _ = half_quadratic(term, self._patches, start, levels, weights, REFLECTION, MOMENTUM)
         return x.to(torch.float64), None
 
     def _denoised(self, term: DataTerm, diagonal: Tensor, sigma: Tensor, is_exact: bool) -> Tensor:

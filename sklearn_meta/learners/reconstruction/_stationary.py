@@ -33,11 +33,11 @@ BORDER = 0.25
 #: estimator is exact, and where conjugate gradients have to converge.
 LEAST, LEAST_ITERATED = 1e-6, 1e-3
 
-MAX_ITER, TOL = 100, 1e-4
+MAX_ITER, TOL = 100, 1e-5
 
 #: Least noise of the coordinates of conjugate gradients, likewise: with less they see measurements
 #: before the prior, and start far from smooth images.
-SOFT = 0.5
+SOFT = 2.0
 
 
 class StationaryModel(AnyShapeModel):
