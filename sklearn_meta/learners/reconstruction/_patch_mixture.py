@@ -26,7 +26,7 @@ STRENGTH, STEPS = 1.0, 15
 FLOOR = 1e-4
 
 #: Directions whose variance is less than this share of the noise's are 0 in an estimate.
-NEGLIGIBLE = 0.01
+NEGLIGIBLE = 0.1
 
 #: Patches at once, which bounds the memory.
 AT_ONCE = 2**14
@@ -78,18 +78,23 @@ class PatchMixture:
 
     def _denoised(self, plane: Tensor, level: float) -> Tensor:
         side, (height, width) = self.side, plane.shape
-        total, count = torch.zeros_like(plane), torch.zeros_like(plane)
+        total = torch.zeros_like(plane)
         n_rows = max(1, AT_ONCE // (width - side + 1))
         estimator = _PatchEstimator(self, level)
         for top in range(0, height - side + 1, n_rows):
             bottom = min(top + n_rows, height - side + 1) + side - 1
             strip = plane[top:bottom]
             patches = strip.unfold(0, side, 1).unfold(1, side, 1).reshape(-1, side * side)
-            both = torch.stack([estimator(patches).T, torch.ones_like(patches.T)])
-            folded = torch.nn.functional.fold(both, tuple(strip.shape), side)[:, 0]
-            total[top:bottom] += folded[0]
-            count[top:bottom] += folded[1]
-        return total / count
+            clean = estimator(patches).T[None]
+            total[top:bottom] += torch.nn.functional.fold(clean, tuple(strip.shape), side)[0, 0]
+        rows, columns = (_n_windows(n, side, plane) for n in (height, width))
+        return total / (rows[:, None] * columns)
+
+
+def _n_windows(n: int, side: int, like: Tensor) -> Tensor:
+    """Number of windows that hold each of n places; shape (n,)."""
+    i = torch.arange(n).to(like)
+    return torch.minimum(i + 1, n - i).clamp(max=min(side, n - side + 1))
 
 
 class _PatchEstimator:
@@ -103,7 +108,10 @@ class _PatchEstimator:
         self.bases = [basis[:, :rank] for basis, rank in zip(mixture.bases, ranks, strict=True)]
         gains = ratio / (1 + ratio)
         self.gains = [gain[:rank] for gain, rank in zip(gains, ranks, strict=True)]
-        self.noise = noise
+        self.scorers = [
+            basis * (0.5 / noise * gain).sqrt()
+            for basis, gain in zip(self.bases, self.gains, strict=True)
+        ]
 
     def __call__(self, patches: Tensor) -> Tensor:
         """Estimate patches (N, side * side)."""
@@ -111,8 +119,8 @@ class _PatchEstimator:
         away = patches - mean
         scores = [
             # What the component explains of a patch, over white noise.
-            offset + (0.5 / self.noise) * ((away @ basis).square() @ gain)
-            for offset, basis, gain in zip(self.offsets, self.bases, self.gains, strict=True)
+            torch.linalg.vector_norm(away @ scorer, dim=1).square() + offset
+            for offset, scorer in zip(self.offsets, self.scorers, strict=True)
         ]
         best = torch.stack(scores).argmax(0)
         order = best.argsort(stable=True)
