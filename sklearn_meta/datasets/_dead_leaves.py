@@ -108,8 +108,8 @@ def _draw_image(rng: np.random.Generator, height: int, width: int, channels: int
 def _cover(rng, image, free, textures, palette, share):
     """Draw shapes from front to back into what is free, until a share of the image is covered."""
     height, width = free.shape
-    smallest = np.exp(rng.uniform(np.log(2.0), np.log(min(40.0, height / 3, width / 3))))
-    largest = rng.uniform(0.5, 1.0) * max(height, width)
+    smallest = np.exp(rng.uniform(np.log(2.0), np.log(max(2.0, min(40.0, height / 3, width / 3)))))
+    largest = max(smallest, rng.uniform(0.5, 1.0) * max(height, width))
     kinds = rng.dirichlet(np.full(4, 0.6))  # most images prefer some shapes
     plain = rng.uniform(0.2, 0.9)  # share of shapes without texture
     turn = rng.uniform(0, np.pi) if rng.random() < 0.25 else None  # all shapes aligned

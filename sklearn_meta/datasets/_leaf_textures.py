@@ -41,7 +41,7 @@ def _power_law(rng, height, width):
     u = np.cos(angle) * x + np.sin(angle) * y
     v = (np.cos(angle) * y - np.sin(angle) * x) * stretch
     frequency = np.sqrt(u**2 + v**2)
-    lowest = np.exp(rng.uniform(np.log(2.0 / max(height, width)), np.log(0.1)))
+    lowest = np.exp(rng.uniform(np.log(min(0.1, 2.0 / max(height, width))), np.log(0.1)))
     spectrum = (frequency**2 + lowest**2) ** (-rng.uniform(0.5, 2.2) / 2)
     spectrum[0, 0] = 0
     noise = irfft2(rfft2(rng.normal(size=(height, width))) * spectrum, s=(height, width))

@@ -4,7 +4,7 @@ import pytest
 from sklearn_meta.datasets import make_dead_leaves
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (9, 21), (12, 14, 3)])
+@pytest.mark.parametrize("shape", [(16, 16), (9, 21), (12, 14, 3), (1, 1), (2, 7, 3)])
 def test_shape_range_and_type(shape):
     images = make_dead_leaves(3, shape, random_state=0)
     assert images.shape == (3, *shape)
