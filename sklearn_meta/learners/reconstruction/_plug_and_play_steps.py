@@ -86,7 +86,12 @@ class Solver:
             self._weigh(measurements, gain)
 
     def run(
-        self, denoise: Callable[..., Tensor], own: bool, steps: int, scalars: Scalars
+        self,
+        denoise: Callable[..., Tensor],
+        own: bool,
+        steps: int,
+        scalars: Scalars,
+        turns: int = 1,
     ) -> Tensor:
         """Reconstruct images.
 
@@ -97,6 +102,8 @@ class Solver:
         own : bool
         steps : int
         scalars : Scalars
+        turns : int, default=1
+            Averaged where one denoising does it all.
 
         Returns
         -------
@@ -107,7 +114,7 @@ class Solver:
             level = scalars.level * self._like_images(self.sigma) / self.diagonal.sqrt()
             if self.is_exact:
                 return x
-            return ImageDenoiser(denoise, x, own).averaged(x, level, steps)
+            return ImageDenoiser(denoise, x, own).averaged(x, level, turns)
         x, z = self._iterate(ImageDenoiser(denoise, self.start, own), steps, scalars)
         return self._on_measurements(x) if self.is_exact else z
 

@@ -30,11 +30,11 @@ from sklearn_meta.learners.reconstruction._plug_and_play_steps import Scalars, S
 from sklearn_meta.learners.reconstruction._unrolled_module import denoiser_of_weights
 from sklearn_meta.operators import Operator
 
-_STEPS = 10
+_STEPS, _TURNS = 10, 1
 _NONLINEAR_STEPS = 8
 _FACTORS = (0.4, 1.0, 2.5)
 _GAIN = 0.01  # of the squared error, that other scalars have to save
-_MOST_PAIRS = 8
+_MOST_PAIRS, _MOST_PIXELS = 8, 2**17  # that other scalars are tried on
 _ALIKE = 1.3  # noise levels of images that are taken for one
 _LEAST_RANGE = 1e-12
 
@@ -176,7 +176,8 @@ class PlugAndPlay(ReconstructionLearner):
                 sigma = torch.as_tensor(np.asarray(sigma), dtype=torch.float32)
                 sigma = sigma.to(y.device).expand(len(y))
             solver = Solver(state.operator, y, sigma)
-            x = solver.run(model.denoise, model.is_own, self._n_steps(_STEPS), state.scalars)
+            steps, turns = self._n_steps(_STEPS), self._n_steps(_TURNS)
+            x = solver.run(model.denoise, model.is_own, steps, state.scalars, turns)
         return x.to(torch.float64), None
 
     def _fitted(
@@ -187,7 +188,8 @@ class PlugAndPlay(ReconstructionLearner):
         images: Tensor,
     ) -> PlugAndPlayState:
         """Choose the scalars by pairs, one after the other; those that clearly help."""
-        index = torch.arange(min(len(images), _MOST_PAIRS))
+        most = max(1, min(_MOST_PAIRS, _MOST_PIXELS // state.operator.n_pixels))
+        index = torch.arange(min(len(images), most))
         few, truth = measurements[: len(index)], images[: len(index)]
         one = replace(state, operator=state.operator.select(index))
         if isinstance(state.noise.sigma, np.ndarray):
