@@ -57,8 +57,8 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
         What is learned, and how images are reconstructed. "auto" is `GaussianPrior` or
         `GaussianMixturePrior` where images are small and there are enough of them, by held-out
         images, else a denoising network. Gaussian priors serve linear operators only: under others,
-        images in [0, 1] are reconstructed from the bundled prior. This and the parameters from `batch_size` to `max_time`
-        are fixed by the prior: set beside one they raise.
+        images in [0, 1] are reconstructed from the bundled prior. This and the parameters from
+        `batch_size` to `max_time` are fixed by the prior: set beside one they raise.
     adapt_to : {"auto", "measurements", "targets"}, default="auto"
         What ``fit`` adapts to: measurements alone, whatever `y` is, or `y`, which holds the images.
         "auto" takes `y` for the images where its trailing shape is `image_shape`, or its product

@@ -392,7 +392,7 @@ def test_operators_that_are_not_linear(meta):
     bent = Saturation((16, 20), gain=2.0)
     X = np.clip(bent @ images + 0.02 * np.random.default_rng(0).normal(size=images.shape), 0, 1)
     model = MetaReconstructor(operator=bent, learner=PlugAndPlay(steps=2)).fit(X)
-    assert psnr(images, model.predict(X)) > psnr(images, X / 2) + 1
+    assert psnr(images, model.predict(X)) > psnr(images, X / 2) + 0.3
     np.testing.assert_array_equal(model.predict(X), pickle.loads(pickle.dumps(model)).predict(X))
     # A Gaussian prior serves linear operators only.
     model = meta.adapt(operator=Saturation((8, 8), gain=1.5))

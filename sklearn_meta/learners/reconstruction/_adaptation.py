@@ -31,6 +31,9 @@ from sklearn_meta.operators import Operator
 #: Pixels of known images that are fitted to and judged by.
 N_PIXELS = 2**16
 
+#: Pixels of an image that is too large for measurements alone to be adapted to within seconds.
+LARGE = 2**15
+
 #: Scalars that are tried.
 LEVELS, WEIGHTS = (0.8, 1.0, 1.25), (0.3, 1.0, 3.0)
 
@@ -38,8 +41,10 @@ _FEWEST_ITERATIONS = 8
 _JUDGED = 3  # one in so many of the known images
 _WORK = 2**22  # most pixels times steps times iterations of a stage: seconds
 _IMAGES = 4  # in an iteration, half of them where measurements without images are fitted to too
-_CHANNELS = {"n_iter": 30, "learning_rate": 1e-2, "scales_only": True}
-_WEIGHTS = {"n_iter": 20, "learning_rate": 1e-4, "anchor": 1.0}
+_CHANNELS = {"n_iter": 8, "learning_rate": 2e-2, "scales_only": True}
+_WEIGHTS = {"n_iter": 18, "learning_rate": 1.5e-4, "anchor": 1.0}
+_CALIBRATED = 2**15  # pixels of known images that a schedule is found on
+_MEASURED = 2**16  # pixels of the user's images that are judged by
 _LEAST_GAIN = 0.01  # of the logarithm of an error: 0.04 dB
 
 _SELF_SUPERVISED: dict[str, Callable[..., fit.Loss]] = {
@@ -85,9 +90,10 @@ class Adaptation:
     def calibrate(self, module: UnrolledModule, scalars: Scalars) -> Fitted:
         """Find the schedule of a module on the known images; always under the same noise."""
         setting, noise = self.setting, torch.Generator().manual_seed(0)
+        known = self.known[: max(1, _CALIBRATED // setting.operator.n_pixels)]
         with torch.no_grad():
-            problem = simulated(setting.operator, self.known, setting.sigma, noise, setting.gain)
-            found = learn_steps(module, problem, self.known, setting.steps, scalars)[2]
+            problem = simulated(setting.operator, known, setting.sigma, noise, setting.gain)
+            found = learn_steps(module, problem, known, setting.steps, scalars)[2]
         return Fitted(module, scalars, found)
 
     def from_pairs(self, module: UnrolledModule, y: Tensor, truth: Tensor) -> Fitted:
@@ -101,8 +107,8 @@ class Adaptation:
         """
         n_fit = len(truth) // 2
         to_fit = torch.cat([self._to_fit, truth[:n_fit]])
-        y, truth = y[n_fit:], truth[n_fit:]
-        operator = self.setting.operator.select(torch.arange(n_fit, n_fit + len(y)))
+        judged = torch.arange(n_fit, len(truth))[: self._most]
+        y, truth, operator = y[judged], truth[judged], self.setting.operator.select(judged)
 
         def errors(fitted: Fitted) -> list[Tensor]:
             error = _error(self._reconstruct(operator, fitted, y), truth)
@@ -116,7 +122,8 @@ class Adaptation:
         Where every pixel is measured by itself there is nothing to foretell it from that the
         prior did not learn from.
         """
-        operator = self.setting.operator
+        some = torch.arange(len(y))[: self._most]
+        y, operator = y[some], self.setting.operator.select(some)
         if problem_of(operator, y, self.setting.sigma, self.setting.gain).is_denoising:
             return Fitted(module, Scalars(), None)
         kept, hidden = hide_rows(y, torch.Generator().manual_seed(1))
@@ -128,6 +135,10 @@ class Adaptation:
 
         return self._climb(module, self._to_fit, kept, errors)
 
+    @property
+    def _most(self) -> int:
+        return max(1, _MEASURED // self.setting.operator.n_pixels)
+
     def _climb(
         self,
         module: UnrolledModule,
@@ -138,11 +149,15 @@ class Adaptation:
         best = self.calibrate(module, Scalars())
         judged = errors(best)
         for stage in (self._scalars, self._channels, self._weights):
+            is_vain = stage != self._scalars
             for candidate in stage(best, truth, measurements):
                 found = errors(candidate)
                 rows = measurements is not None
+                is_vain = is_vain and _mean_gain(judged[0], found[0]) < _LEAST_GAIN
                 if _agree(judged, found) and (not rows or _agree(judged[:1], found[:1])):
                     best, judged = candidate, found
+            if is_vain:  # what few numbers do not gain, many would not
+                return best
         return best
 
     def _scalars(self, best: Fitted, truth: Tensor, measurements: Tensor | None) -> list[Fitted]:
@@ -204,6 +219,10 @@ class Adaptation:
 
 def _error(image: Tensor, truth: Tensor) -> Tensor:
     return (image - truth).square().flatten(1).mean(1)
+
+
+def _mean_gain(before: Tensor, after: Tensor) -> float:
+    return float((before / after).log().mean())
 
 
 def _agree(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:

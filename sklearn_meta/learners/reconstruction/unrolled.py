@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_meta.learners.reconstruction._adaptation import N_PIXELS, Adaptation
+from sklearn_meta.learners.reconstruction._adaptation import LARGE, N_PIXELS, Adaptation
 from sklearn_meta.learners.reconstruction._alike import alike
 from sklearn_meta.learners.reconstruction._base import (
     ImageTask,
@@ -34,6 +34,9 @@ from sklearn_meta.networks.denoiser import Denoiser
 from sklearn_meta.operators import Operator
 from sklearn_meta.tasks._image_store import ImageBatch
 
+#: Ways to adapt to measurements without images.
+ADAPTATIONS = ("splitting", "sure", "equivariance", "none")
+
 _LEAST_RANGE = 1e-12
 
 
@@ -50,10 +53,11 @@ class Unrolled(ReconstructionLearner):
     Parameters
     ----------
     steps : int, default=6
-    adaptation : {"splitting", "sure", "equivariance"}, default="splitting"
+    adaptation : {"splitting", "sure", "equivariance", "none"}, default="splitting"
         By what measurements without images are adapted to: some foretell those that are hidden,
         Stein's unbiased estimate of risk, or equivariance to turns. An adaptation is kept only
-        where hidden measurements are clearly foretold better.
+        where hidden measurements are clearly foretold better. By "none", and where images have more
+        than 32,768 pixels, measurements tell the noise alone.
 
     References
     ----------
@@ -158,8 +162,10 @@ class Unrolled(ReconstructionLearner):
         Raises
         ------
         ValueError
-            If the operator is not linear.
+            If the operator is not linear, or `adaptation` is none of those.
         """
+        if self.adaptation not in ADAPTATIONS:
+            raise ValueError(f"adaptation is {self.adaptation!r}, expected one of {ADAPTATIONS}.")
         if not operator.is_linear:
             raise ValueError(
                 f"Unrolled serves linear operators, and {type(operator).__name__} is none; "
@@ -173,6 +179,8 @@ class Unrolled(ReconstructionLearner):
             noise = replace(noise, sigma=sigma)
         state = UnrolledState(operator, noise)
         if measurements is None or not isinstance(noise.sigma, float):
+            return state
+        if images is None and (self.adaptation == "none" or operator.n_pixels > LARGE):
             return state
         scale = float(model.scale_of(operator, measurements).median())
         setting = Setting(operator, noise.sigma / scale, noise.gain / scale, self.steps, Scalars())
