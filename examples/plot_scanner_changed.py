@@ -12,7 +12,7 @@ even the operator.
 # %%
 # Meta-training across scanners
 # -----------------------------
-# Patches of 24x24 pixels of a brick wall. The old scanners blur or hide pixels; each is a task with
+# Patches of 20x20 pixels of a brick wall. The old scanners blur or hide pixels; each is a task with
 # its own operator and its own patches. Meta-training starts from the bundled prior; an unrolled
 # network learns what remains after its steps towards the measurements, whatever the operator.
 
@@ -28,6 +28,8 @@ from sklearn_meta import MetaReconstructor, Task
 from sklearn_meta.metrics import psnr
 from sklearn_meta.operators import Blur, Mask, RandomProjection
 
+NOISE = 0.01
+
 rng = np.random.default_rng(0)
 
 
@@ -37,11 +39,11 @@ def box(*shape):
 
 def measured(operator, images):
     y = operator @ images
-    return y + 0.01 * rng.standard_normal(y.shape)
+    return y + NOISE * rng.standard_normal(y.shape)
 
 
-wall = downscale_local_mean(img_as_float(data.brick()), (2, 2))[:240, :240]
-patches = wall.reshape(10, 24, 10, 24).swapaxes(1, 2).reshape(-1, 24, 24)
+wall = downscale_local_mean(img_as_float(data.brick()), (2, 2))[:200, :200]
+patches = wall.reshape(10, 20, 10, 20).swapaxes(1, 2).reshape(-1, 20, 20)
 old, support, query = np.split(rng.permutation(patches), (60, 64))
 
 shape = patches.shape[1:]
@@ -51,19 +53,20 @@ tasks = [
     Task(X=measured(operator, part), y=part, operator=operator)
     for operator, part in zip(old_scanners, np.array_split(old, 6), strict=True)
 ]
-meta = MetaReconstructor(learner="unrolled", random_state=0, max_time=5).fit_tasks(tasks)
+meta = MetaReconstructor(learner="unrolled", noise=NOISE, random_state=0, max_iter=40)
+meta.fit_tasks(tasks)
 print(f"{meta.prior_.meta['n_images']} patches of {meta.prior_.meta['n_tasks']} scanners")
 
 # %%
 # Another scanner
 # ---------------
-# It takes 96 random sums of the 576 pixels, as no old one did. It can be served at once
+# It takes 72 random sums of the 400 pixels, as no old one did. It can be served at once
 # (zero-shot), after it has measured four patches, or after it has measured four that are known. The
 # bundled prior, which has seen no wall at all, can do the same.
 
-scanner = RandomProjection(shape, 96, "orthogonal", random_state=0)
+scanner = RandomProjection(shape, 72, "orthogonal", random_state=0)
 y_support, y_query = measured(scanner, support), measured(scanner, query)
-cold = MetaReconstructor(prior="image")
+cold = MetaReconstructor(prior="image", noise=NOISE)
 adapted = {
     "bundled prior, zero-shot": cold.adapt(operator=scanner),
     "bundled prior, 4 images": cold.adapt(y_support, support, operator=scanner),

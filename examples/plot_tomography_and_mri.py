@@ -58,8 +58,8 @@ def sart(image, scanner, y):
 
 def reconstruct(image, scanner, y):
     learner = PlugAndPlay(steps=20)
-    meta = MetaReconstructor(prior="image", learner=learner).adapt(operator=scanner)
-    return meta.predict_images(y[None])[0]
+    meta = MetaReconstructor(operator=scanner, learner=learner)
+    return meta.fit(y[None]).predict(y[None])[0]
 
 
 methods = {
@@ -149,3 +149,9 @@ for column, (name, picture) in zip(axes.T, (found | {"truth": eye}).items(), str
         ax.set_axis_off()
     column[0].set_title(title)
 plt.show()
+
+# %%
+# With twenty steps the prior leads from twenty views on; with twelve, total variation does. With
+# the default of ten steps the prior leads at 32 views only. In the eye it follows the large vessels
+# and some of the thin ones, and leaves the others out. Where a shade ends in an edge in the
+# reconstruction alone, it is the prior that drew it: it was trained on shapes with edges.
