@@ -13,6 +13,8 @@ from sklearn_meta.operators import Operator
 
 _STIFFNESS = (1e-2, 1e-3)  # of the squared norm of the operator
 _N_PROBES = 2
+_LARGE = 2**14  # pixels of which one probe tells enough
+_MAX_ITER = 20  # more change nothing
 _RUN, _CALM = 16, 0.2
 _SURE, _SURE_MIXED = 0.25, 0.1  # share of a residual that images may explain; if not local
 _LOCAL, _LOCAL_SHARE = 200.0, 0.25  # most pixels that a measurement is a sum of, for it to be local
@@ -61,8 +63,9 @@ def estimate_noise(operator: Operator, measurements: Tensor) -> NoiseEstimate:
     if operator.n_samples is None:
         sigma, share = _estimate(operator, operator, measurements)
     else:
+        n_probes = 2 * _n_probes(operator)
         each = [
-            _estimate(operator.select([i] * (2 * _N_PROBES)), operator.select([i]), y[None])
+            _estimate(operator.select([i] * n_probes), operator.select([i]), y[None])
             for i, y in enumerate(measurements)
         ]
         sigma, share = (torch.cat(parts) for parts in zip(*each, strict=True))
@@ -72,9 +75,10 @@ def estimate_noise(operator: Operator, measurements: Tensor) -> NoiseEstimate:
 def _estimate(probed: Operator, operator: Operator, measurements: Tensor) -> tuple[Tensor, Tensor]:
     """Noise by one operator, and the share of it that images explain; `probed` is for probes."""
     generator = torch.Generator().manual_seed(0)
-    shape = (_N_PROBES, *measurements.shape[1:])
+    n_probes = _n_probes(operator)
+    shape = (n_probes, *measurements.shape[1:])
     white = torch.randn(shape, generator=generator, dtype=torch.float64).to(measurements)
-    images = _random_images(operator.image_shape, generator).to(measurements)
+    images = _random_images((n_probes, *operator.image_shape), generator).to(measurements)
     norm = max(operator.norm(), 1e-30)
     found = torch.full((len(measurements),), torch.inf).to(measurements)
     share = torch.ones_like(found)
@@ -88,10 +92,11 @@ def _estimate(probed: Operator, operator: Operator, measurements: Tensor) -> tup
         probe = DataTerm(probed, probes)
         known = ~pattern
         for stiffness in _STIFFNESS:
-            smooth = smooth_start(term, stiffness * norm**2)
+            smooth = smooth_start(term, stiffness * norm**2, _MAX_ITER)
             left = _sizes(term.misfit(smooth)[:, known])
-            of_probes = _sizes(probe.misfit(smooth_start(probe, stiffness * norm**2))[:, known])
-            of_noise, of_images = of_probes[:_N_PROBES].mean(0), of_probes[_N_PROBES:, 0].mean()
+            of_probe = probe.misfit(smooth_start(probe, stiffness * norm**2, _MAX_ITER))
+            of_probes = _sizes(of_probe[:, known])
+            of_noise, of_images = of_probes[:n_probes].mean(0), of_probes[n_probes:, 0].mean()
             sigma = (left / of_noise.clamp_min(1e-30)).amin(1)
             edges = of_images / of_noise[0].clamp_min(1e-30) * roughness(smooth).sqrt()
             better = sigma < found[rows]
@@ -165,16 +170,21 @@ def _sizes(residual: Tensor) -> Tensor:
     return torch.stack([size, some.quantile(_CALM, 1)], 1)
 
 
-def _random_images(image_shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """Images whose spectrum falls as that of photographs, of roughness 1."""
-    shape = (_N_PROBES, *image_shape)
+def _n_probes(operator: Operator) -> int:
+    return 1 if operator.n_pixels >= _LARGE else _N_PROBES
+
+
+def _random_images(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Images (n, H, W[, C]) whose spectrum falls as that of photographs, of roughness 1."""
+    height, width = shape[1:3]
     white = torch.randn(shape, generator=generator, dtype=torch.float64)
-    rows, columns = (torch.fft.fftfreq(n, dtype=torch.float64) for n in image_shape[:2])
+    rows, columns = (torch.fft.fftfreq(n, dtype=torch.float64) for n in (height, width))
     frequency = (rows[:, None].square() + columns.square()).sqrt()
-    frequency = frequency.clamp_min(1.0 / max(image_shape[:2]))
-    frequency = frequency.reshape(*image_shape[:2], *[1] * (len(image_shape) - 2))
+    frequency = frequency.clamp_min(1.0 / max(height, width))
+    frequency = frequency.reshape(height, width, *[1] * (len(shape) - 3))
     x = torch.fft.ifft2(torch.fft.fft2(white, dim=(1, 2)) / frequency, dim=(1, 2)).real
-    return x / roughness(x).clamp_min(1e-30).sqrt().reshape(-1, *[1] * len(image_shape))
+    size = roughness(x).clamp_min(1e-30).sqrt()
+    return x / size.reshape(-1, *[1] * (len(shape) - 1))
 
 
 def _pixels_of_measurement(operator: Operator) -> float:

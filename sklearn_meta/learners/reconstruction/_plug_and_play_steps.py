@@ -70,7 +70,7 @@ class Solver:
     ):
         self.operator, self.norm = operator, max(operator.norm(), 1e-30)
         self.term = DataTerm(operator, measurements, max_iter=30, tol=1e-4)
-        self.start = smooth_start(self.term, _STIFFNESS * self.norm**2)
+        self.start = smooth_start(self.term, _STIFFNESS * self.norm**2, max_iter=20)
         self.range = ranges(self.start)
         self.least = _LEAST_SIGMA * self.range * self.norm
         self.is_exact = sigma is not None and gain == 0 and not bool(sigma.any())

@@ -106,5 +106,9 @@ class UnrolledState:
         """Return the adapted module, or the prior's."""
         if self.weights is None:
             return model.module
-        adapted = UnrolledModule.of_weights(self.weights).to(model.device)
-        return adapted.requires_grad_(False)
+        return ready(UnrolledModule.of_weights(self.weights), model.device)
+
+
+def ready(module: UnrolledModule, device: torch.device) -> UnrolledModule:
+    """Put a module on a device, in the layout that convolutions are fastest in."""
+    return module.to(device, memory_format=torch.channels_last).requires_grad_(False)

@@ -113,7 +113,7 @@ class PlugAndPlay(ReconstructionLearner):
                 denoise = denoiser_of_weights(denoiser_weights(weights))
             except (KeyError, RuntimeError) as error:
                 raise ValueError(f"the weights do not fit PlugAndPlay: {error}") from error
-            denoise = denoise.to(device).requires_grad_(False)
+            denoise = denoise.to(device, memory_format=torch.channels_last).requires_grad_(False)
         images = reference_weights(weights).get("calibration")
         return PlugAndPlayModel(denoise, images, facts.get("scale", 1.0))
 

@@ -22,7 +22,11 @@ from sklearn_meta.learners.reconstruction._base import (
 from sklearn_meta.learners.reconstruction._calibration import some_of
 from sklearn_meta.learners.reconstruction._fit_losses import Setting, steps_loss
 from sklearn_meta.learners.reconstruction._inversion import Inversion
-from sklearn_meta.learners.reconstruction._unrolled_model import UnrolledModel, UnrolledState
+from sklearn_meta.learners.reconstruction._unrolled_model import (
+    UnrolledModel,
+    UnrolledState,
+    ready,
+)
 from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.learners.reconstruction._unrolled_steps import (
     Problem,
@@ -145,7 +149,7 @@ class Unrolled(ReconstructionLearner):
         self, facts: Mapping[str, Any], weights: Mapping[str, np.ndarray], device: torch.device
     ) -> UnrolledModel:
         """Return the model of weights."""
-        module = UnrolledModule.of_weights(weights).to(device).requires_grad_(False)
+        module = ready(UnrolledModule.of_weights(weights), device)
         images = np.asarray(weights["calibration"])
         return UnrolledModel(module, images, facts.get("scale", 1.0), facts.get("sigma"))
 
