@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from sklearn_meta._adapted_images import AdaptedImages, device_of, learner_of
@@ -18,13 +19,18 @@ from sklearn_meta.learners.reconstruction import (
     ImageTask,
     Noise,
     ReconstructionLearner,
+    get_reconstruction_learner,
     reconstruction_learner_config,
 )
+from sklearn_meta.learners.reconstruction._held_out_rows import choose_on_rows
 from sklearn_meta.learners.reconstruction._nonlinear_noise import gain_of_counts
 from sklearn_meta.learners.reconstruction._operator_regression import regress_operator
 
 if TYPE_CHECKING:
     from sklearn_meta._reconstructor import MetaReconstructor
+
+#: Measurements beyond which a comparison of learners would take too long.
+MOST_TO_COMPARE = 2**17
 
 
 def adapt_to_support(
@@ -61,6 +67,8 @@ def adapt_to_support(
         # The pairs are used up: the operator fits them better than it fits what is to come.
         operator, pairs = regress_operator(*pairs, noise), (None, None)
     adapted = AdaptedImages(prior, learner, operator, noise, device, *pairs)
+    if isinstance(given, str) and given == "auto" and pairs[0] is not None:
+        adapted = _better_on_rows(adapted, *pairs)
     rows = None if support.measurements is None else (support.measurements, support.images)
     return trained | {
         "_adapted": adapted,
@@ -71,6 +79,30 @@ def adapt_to_support(
         "noise_": getattr(adapted.state, "noise", noise),
         "adapt_to_": support.adapt_to,
     }
+
+
+def _better_on_rows(
+    adapted: AdaptedImages, measurements: np.ndarray, images: np.ndarray | None
+) -> AdaptedImages:
+    """Plug and play in place of unrolled steps, where it foretells hidden measurements better."""
+    name = reconstruction_learner_config(adapted.learner)["name"]
+    if name != "unrolled" or measurements.size > MOST_TO_COMPARE:
+        return adapted
+    other = AdaptedImages(
+        adapted.prior,
+        get_reconstruction_learner("plug_and_play"),
+        adapted.operator,
+        adapted.noise,
+        adapted.device,
+        measurements,
+        images,
+    )
+    ways = [
+        lambda kept, one=one: torch.from_numpy(one.reconstruct(kept.numpy())[0])
+        for one in (adapted, other)
+    ]
+    values, generator = torch.from_numpy(measurements), torch.Generator().manual_seed(0)
+    return (adapted, other)[choose_on_rows(ways, adapted.operator, values, generator)]
 
 
 def _prior_for(

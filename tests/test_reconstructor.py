@@ -18,10 +18,19 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_meta import MetaReconstructor, MetaRegressor, Prior, Task, _operator_in
 from sklearn_meta._image_tasks import check_image_tasks
+from sklearn_meta._learn_images import image_prior
+from sklearn_meta._resolve_prior import bundled_prior
 from sklearn_meta.datasets import make_dead_leaves
-from sklearn_meta.learners.reconstruction import Noise, PlugAndPlay
+from sklearn_meta.learners.reconstruction import Learned, Noise, PlugAndPlay, Unrolled
 from sklearn_meta.metrics import psnr, psnr_scorer, ssim_scorer
-from sklearn_meta.operators import Identity, Mask, Operator, PoissonCount, Saturation
+from sklearn_meta.operators import (
+    Identity,
+    Mask,
+    Operator,
+    PoissonCount,
+    RandomProjection,
+    Saturation,
+)
 
 DIGITS = load_digits()
 IMAGES = DIGITS.images / 16
@@ -537,3 +546,16 @@ def test_a_fit_that_fails_leaves_no_trace(meta):
 def test_errors_say_what_is_wrong(meta, call, error, message):
     with pytest.raises(error, match=message):
         call(clone(meta))
+
+
+def test_hidden_rows_choose_between_steps_that_are_unrolled_and_plug_and_play():
+    bundled = bundled_prior("reconstructor", "image")
+    deaf = bundled.weights | {"log_factors": np.full(8, 12.0)}  # measurements weigh nothing
+    learned = Learned(deaf, bundled.signature["facts"])
+    prior = image_prior(Unrolled(2, adaptation="none"), learned, [(16, 16)], {})
+    operator = RandomProjection((16, 16), 128, "orthogonal", random_state=0)
+    images = make_dead_leaves(4, (16, 16), random_state=2).astype(np.float64)
+    X = flat(operator @ images) + 0.01 * np.random.default_rng(0).normal(size=(4, 128))
+    meta = MetaReconstructor(prior=prior, noise=0.01)
+    assert isinstance(meta.adapt(X, operator=operator)._adapted.learner, PlugAndPlay)
+    assert isinstance(meta.adapt(operator=operator)._adapted.learner, Unrolled)
