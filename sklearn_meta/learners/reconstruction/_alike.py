@@ -45,6 +45,16 @@ def alike(
         yield level, known, torch.tensor(rows)
 
 
+def check_measured(measurements: Tensor) -> None:
+    """Raise ValueError where nothing is known of an image: all its measurements are missing."""
+    lost = torch.isnan(measurements).flatten(1).all(1)
+    if lost.any():
+        raise ValueError(
+            f"X has no measurement in row {int(lost.nonzero()[0, 0])}: all its values are NaN, "
+            "so there is nothing to reconstruct from. Leave such rows out."
+        )
+
+
 def about(sigma: float) -> float:
     """Round a noise level as `alike` does."""
     return float(_rounded(np.array(sigma)))

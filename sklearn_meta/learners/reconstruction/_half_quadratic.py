@@ -112,5 +112,5 @@ def laplacian(x: Tensor) -> Tensor:
 
 def roughness(x: Tensor) -> Tensor:
     """Mean square difference of neighbouring pixels of images (n, H, W[, C]); shape (n,)."""
-    energy = sum(torch.diff(x, dim=axis).square().flatten(1).mean(1) for axis in (1, 2))
-    return energy / 2
+    steps = [torch.diff(x, dim=axis).flatten(1) for axis in (1, 2)]
+    return sum(step.square().sum(1) / max(step.shape[1], 1) for step in steps) / 2

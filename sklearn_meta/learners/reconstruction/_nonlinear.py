@@ -16,6 +16,7 @@ from sklearn_meta.learners.reconstruction._phase import least_squares, misfit_of
 from sklearn_meta.operators import Operator
 
 _N_PIXELS = 2**15  # of a simulation
+_LEAST_NOISE = 1e-5  # of magnitudes: rounding
 _WORTH = 0.7  # of the error without a denoiser, that has to be left with it
 
 
@@ -94,7 +95,8 @@ def _from_magnitudes(
         sigma = float(_broadcast(noise.sigma, y).median())
     # An error of y is one of the modulus, by the slope of the law there.
     low, high = operator.interval(y, sigma)
-    softness = torch.tensor(about(float((high - low)[torch.isfinite(high)].median()) / 2)).to(y)
+    spread = float((high - low)[torch.isfinite(high)].median()) / 2
+    softness = torch.tensor(about(max(spread, _LEAST_NOISE * float(low.clamp(min=0).max())))).to(y)
     inner = operator.inner
     truth, few = _some(reference.to(y), inner)
     simulated = simulate(few, truth, float(softness), 0.0, generator)

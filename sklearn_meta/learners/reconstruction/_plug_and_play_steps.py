@@ -31,6 +31,7 @@ _REFLECTION, _MOMENTUM = 1.5, 0.5
 _FEWER = 0.9  # measurements than pixels
 _PILOT = 3  # steps before noise that is not sure is looked at again
 _TRUST = 1e-8  # in the denoised image, of the squared norm, where there is no noise
+_LOOKS, _LOW = 2, 0.05  # at noise below this share of the range
 _LEFT = 0.7  # share of what a first image leaves that is noise
 
 
@@ -81,6 +82,7 @@ class Solver:
         else:
             self.is_denoising = False
         self.looks_again = torch.zeros_like(self.range, dtype=torch.bool)
+        self.is_estimated = sigma is None
         self.sigma = self._noise(measurements) if sigma is None else sigma
         if gain > 0:
             self._weigh(measurements, gain)
@@ -111,10 +113,12 @@ class Solver:
         """
         if self.is_denoising:
             x = self.term.back_projection / self.diagonal
-            level = scalars.level * self._like_images(self.sigma) / self.diagonal.sqrt()
             if self.is_exact:
                 return x
-            return ImageDenoiser(denoise, x, own).averaged(x, level, turns)
+            clean = ImageDenoiser(denoise, x, own)
+            sigma = self._refined(clean, x) if self.is_estimated else self.sigma
+            level = scalars.level * self._like_images(sigma) / self.diagonal.sqrt()
+            return clean.averaged(x, level, turns)
         x, z = self._iterate(ImageDenoiser(denoise, self.start, own), steps, scalars)
         return self._on_measurements(x) if self.is_exact else z
 
@@ -149,10 +153,11 @@ class Solver:
         return term.prox(x.double(), _TRUST * self.norm**2)
 
     def _noise(self, measurements: Tensor) -> Tensor:
+        found = estimate_noise(self.operator, measurements)
         if self.is_denoising and is_large(self.operator.image_shape):
             x = self.term.back_projection / self.diagonal
-            return noise_of_images(x) * self.diagonal.flatten(1).mean(1).sqrt()
-        found = estimate_noise(self.operator, measurements)
+            of_patches = noise_of_images(x) * self.diagonal.flatten(1).mean(1).sqrt()
+            return torch.minimum(of_patches, found.sigma)  # textures are taken for noise by both
         if found.is_local:
             n_known = (~torch.isnan(measurements)).flatten(1).sum(1)
             # As many measurements as pixels: a first image would fit the noise as well.
@@ -160,6 +165,24 @@ class Solver:
             return found.sigma
         # Each measurement mixes all of the image, which hides noise unless there is a lot.
         return torch.where(found.is_sure, found.sigma, torch.minimum(found.sigma, self.least))
+
+    def _refined(self, clean: ImageDenoiser, x: Tensor) -> Tensor:
+        """Estimate noise once more, where there is little of it: textures were taken for it.
+
+        What a denoiser removes is compared with what it removes of the denoised image and noise of
+        the level that it is told.
+        """
+        sigma, is_low = self.sigma, self.sigma < _LOW * self.norm * self.range
+        generator = torch.Generator().manual_seed(0)
+        white = torch.randn(x.shape[1:], generator=generator, dtype=torch.float64).to(x)
+        for _ in range(_LOOKS if is_low.any() else 0):
+            level = self._like_images(sigma) / self.diagonal.sqrt()
+            z = clean(x, level)
+            again = z + level * white
+            expected = noise_left(self.operator.forward(clean(again, level) - again))
+            ratio = noise_left(self.term.misfit(z)) / expected.clamp_min(1e-30)
+            sigma = torch.where(is_low, sigma * ratio.clamp(max=1.0), sigma)
+        return sigma
 
     def _weigh(self, measurements: Tensor, gain: float) -> None:
         """Weigh measurements by the noise that the smooth image makes one expect."""

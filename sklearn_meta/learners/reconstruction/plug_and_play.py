@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklearn_meta.learners.reconstruction._alike import check_measured
 from sklearn_meta.learners.reconstruction._base import (
     ImageTask,
     Learned,
@@ -133,6 +134,7 @@ class PlugAndPlay(ReconstructionLearner):
         self._n_steps(_STEPS)
         if measurements is None:
             return PlugAndPlayState(operator, noise)
+        check_measured(measurements)
         with torch.no_grad():
             if noise.sigma is None:
                 noise = _noise_at_hand(operator, noise, measurements, images)
@@ -153,11 +155,12 @@ class PlugAndPlay(ReconstructionLearner):
         Raises
         ------
         ValueError
-            If `return_std` is asked for, or the operator is not linear and there are no images to
-            choose the steps on.
+            If `return_std` is asked for, all measurements of an image are missing, or the operator
+            is not linear and there are no images to choose the steps on.
         """
         if return_std:
             raise ValueError("PlugAndPlay has no standard deviation of its reconstructions.")
+        check_measured(measurements)
         y, sigma = measurements.to(torch.float32), state.noise.sigma
         with torch.no_grad():
             if _needs_plan(state):
@@ -236,6 +239,10 @@ def _noise_at_hand(
     if len(measurements) < 3:
         return noise
     found = Solver(operator, y, None)
-    if bool(found.looks_again.any()) or float(found.sigma.max() / found.sigma.min()) > _ALIKE:
+    if (
+        found.is_denoising
+        or bool(found.looks_again.any())
+        or float(found.sigma.max() / found.sigma.min()) > _ALIKE
+    ):
         return noise
     return replace(noise, sigma=float(found.sigma.median()))

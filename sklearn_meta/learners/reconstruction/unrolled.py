@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.learners.reconstruction._adaptation import LARGE, N_PIXELS, Adaptation
-from sklearn_meta.learners.reconstruction._alike import alike
+from sklearn_meta.learners.reconstruction._alike import alike, check_measured
 from sklearn_meta.learners.reconstruction._base import (
     ImageTask,
     Learned,
@@ -175,6 +175,8 @@ class Unrolled(ReconstructionLearner):
                 f"Unrolled serves linear operators, and {type(operator).__name__} is none; "
                 "learner='plug_and_play' serves it."
             )
+        if measurements is not None:
+            check_measured(measurements)
         if noise.sigma is None and measurements is not None:
             if images is None:
                 sigma = float(model.noise_of(operator, measurements).median())
@@ -213,6 +215,7 @@ class Unrolled(ReconstructionLearner):
         """Reconstruct images; see `ReconstructionLearner.reconstruct`."""
         if return_std:
             raise ValueError("Unrolled has no standard deviation of its reconstructions.")
+        check_measured(measurements)
         operator, sigma = state.operator, state.noise.sigma
         scale = model.scale_of(operator, measurements)
         if sigma is None:

@@ -12,7 +12,7 @@ from sklearn_meta.learners.reconstruction._image_denoiser import (
 )
 from sklearn_meta.learners.reconstruction.plug_and_play import PlugAndPlay
 from sklearn_meta.networks.denoiser import Denoiser
-from sklearn_meta.operators import Identity, Mask, Saturation
+from sklearn_meta.operators import Identity, Mask, PhaseRetrieval, RandomProjection, Saturation
 from tests.learners.reconstruction._operators import dense
 
 
@@ -65,6 +65,29 @@ def test_missing_pixels_of_any_shape(shape):
     if min(shape[:2]) > 10:
         assert (x - truth).abs().max() < 0.2
         assert (x - truth).square().mean().sqrt() < 0.03
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, -3.0, 1e4])
+@pytest.mark.parametrize("own", [True, False])
+def test_constant_images(value, own):
+    learner = PlugAndPlay(smooth if own else None, steps=3)
+    model = learner.load({}, {} if own else weights(), torch.device("cpu"))
+    y = torch.full((2, 9, 11), value, dtype=torch.float64)
+    x = reconstruct(learner, Identity((9, 11)), Noise(None), y, model)
+    torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-6)
+    y[:, ::2] = torch.nan
+    x = reconstruct(learner, Identity((9, 11)), Noise(None), y, model)
+    torch.testing.assert_close(x, torch.full_like(x, value), rtol=1e-2, atol=1e-6)
+
+
+def test_little_noise_is_not_taken_for_more():
+    truth = images((48, 48), 2)
+    truth += 0.2 * (truth > truth.mean())
+    generator = torch.Generator().manual_seed(0)
+    y = truth + 0.01 * torch.randn(truth.shape, generator=generator, dtype=torch.float64)
+    x = reconstruct(PlugAndPlay(smooth), Identity((48, 48)), Noise(None), y)
+    given = reconstruct(PlugAndPlay(smooth), Identity((48, 48)), Noise(0.01), y)
+    assert (x - truth).square().mean() < 1.3 * (given - truth).square().mean()
 
 
 def test_nan_is_a_mask():
@@ -141,6 +164,14 @@ def test_errors():
     with pytest.raises(ValueError, match="steps is 0"):
         PlugAndPlay(smooth, 0).adapt(None, Identity((2, 2)), Noise(0.1), None, None)
     model = learner.load({}, {}, torch.device("cpu"))
+    with pytest.raises(ValueError, match="no measurement in row 1: all"):
+        learner.adapt(
+            model,
+            Identity((1, 2)),
+            Noise(None),
+            torch.tensor([[[0.5, torch.nan]], [[torch.nan] * 2]]),
+            None,
+        )
     state = learner.adapt(model, Saturation((2, 2)), Noise(0.1), None, None)
     with pytest.raises(ValueError, match="on images of the kind, and has none"):
         learner.reconstruct(model, state, y)
@@ -185,6 +216,17 @@ def test_missing_measurements_of_a_law():
     state = learner.adapt(model, operator, Noise(0.01), y, None)
     x, _ = learner.reconstruct(model, state, y)
     assert (x - truth[:2]).square().mean().sqrt() < 0.05
+
+
+def test_magnitudes_without_noise():
+    truth = images((5, 6), 4).clamp(0, 1)
+    projection = RandomProjection((5, 6), 120, random_state=0)
+    operator = PhaseRetrieval((5, 6), operator=projection)
+    learner, training = PlugAndPlay(smooth, steps=1), Training(np.random.default_rng(0))
+    learned = learner.learn([ImageTask(None, truth.numpy(), operator, "0")], None, training)
+    model = learner.load(learned.facts, learned.weights, torch.device("cpu"))
+    x = reconstruct(learner, operator, Noise(None), operator(truth[:2]), model)
+    torch.testing.assert_close(x, truth[:2], rtol=0, atol=1e-3)
 
 
 def test_counts():
