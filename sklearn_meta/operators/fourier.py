@@ -47,6 +47,7 @@ class Fourier(Operator):
 
     Examples
     --------
+    >>> from sklearn_meta.operators import Fourier
     >>> mask = Fourier.line_mask((64, 48), acceleration=4, random_state=0)
     >>> Fourier((64, 48), mask).measurement_shape
     (2, 768)

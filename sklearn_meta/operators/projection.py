@@ -49,6 +49,7 @@ class RandomProjection(Operator):
 
     Examples
     --------
+    >>> from sklearn_meta.operators import RandomProjection
     >>> RandomProjection((66, 99), 272, block=33, random_state=0).measurement_shape
     (6, 272)
     """

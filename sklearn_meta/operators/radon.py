@@ -48,6 +48,7 @@ class Radon(Operator):
     Examples
     --------
     >>> import numpy as np
+    >>> from sklearn_meta.operators import Radon
     >>> Radon((32, 48), np.linspace(-60, 60, 20)).measurement_shape
     (20, 60)
     """

@@ -33,6 +33,7 @@ class Saturation(PointwiseLaw):
     Examples
     --------
     >>> import torch
+    >>> from sklearn_meta.operators import Saturation
     >>> sensor = Saturation((1, 3), gain=2.0)
     >>> sensor.forward(torch.tensor([[[0.0, 0.25, 0.75]]]))
     tensor([[[0.0000, 0.5000, 1.0000]]])
