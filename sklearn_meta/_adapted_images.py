@@ -106,8 +106,8 @@ class AdaptedImages:
     operator : Operator
     noise : Noise
     device : torch.device
-    measurements : ndarray of shape (n, *measurement_shape) or None
-    images : ndarray of shape (n, *image_shape) or None
+    measurements : ndarray of shape ``(n, *measurement_shape)`` or None
+    images : ndarray of shape ``(n, *image_shape)`` or None
         To adapt to.
     """
 
@@ -135,7 +135,7 @@ class AdaptedImages:
     def reconstruct(
         self, measurements: np.ndarray, return_std: bool = False
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Reconstruct images (n, *image_shape) from measurements (n, *measurement_shape)."""
+        """Reconstruct images ``(n, *image_shape)`` from ``(n, *measurement_shape)``."""
         done = [
             self.learner.reconstruct(self.model, self.state, part, return_std)
             for part in self._parts(self._tensor(measurements))
@@ -147,7 +147,7 @@ class AdaptedImages:
         return images, std
 
     def measure(self, images: np.ndarray) -> np.ndarray:
-        """Measure images (n, *image_shape) without noise."""
+        """Measure images ``(n, *image_shape)`` without noise."""
         with torch.no_grad():
             parts = [self.operator.forward(part) for part in self._parts(self._tensor(images))]
         return torch.cat(parts).cpu().numpy()

@@ -26,7 +26,7 @@ NETWORKS = ("plug_and_play", "unrolled")
 
 
 def has_enough_images(images: Sequence[np.ndarray]) -> bool:
-    """Whether images (n, *image_shape) of tasks are small, alike in shape, and enough.
+    """Whether images ``(n, *image_shape)`` of tasks are small, alike in shape, and enough.
 
     Then what they share can be learned from them alone.
     """

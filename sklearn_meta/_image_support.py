@@ -30,9 +30,9 @@ class ImageSupport:
 
     Attributes
     ----------
-    measurements : ndarray of shape (n, *measurement_shape) or None
+    measurements : ndarray of shape ``(n, *measurement_shape)`` or None
         NaN where one is missing.
-    images : ndarray of shape (n, *image_shape) or None
+    images : ndarray of shape ``(n, *image_shape)`` or None
     operator : Operator or None
         None where it is unknown.
     image_shape : tuple of int

@@ -85,11 +85,11 @@ def read_rows(owner: Any, X: Any, *, reset: bool, name: str = "X", names: bool =
 
 
 def read_images(y: Any, image_shape: Shape, name: str = "y") -> np.ndarray:
-    """Read images, float64 of shape (n, *image_shape).
+    """Read images, float64 of shape ``(n, *image_shape)``.
 
     Parameters
     ----------
-    y : array-like of shape (n, *image_shape) or (n, n_pixels)
+    y : array-like of shape ``(n, *image_shape)`` or (n, n_pixels)
     image_shape : tuple of int
     name : str, default="y"
         Of the argument, for messages.

@@ -212,9 +212,9 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like of shape (n, m) or (n, *measurement_shape), default=None
+        X : array-like of shape (n, m) or ``(n, *measurement_shape)``, default=None
             Measurements under the new operator.
-        y : array-like of shape (n, *image_shape) or (n, n_pixels), default=None
+        y : array-like of shape ``(n, *image_shape)`` or (n, n_pixels), default=None
             Images that belong to them.
         operator : object, default=None
             The new operator; by default the parameter of that name. Where there is neither, it is
@@ -267,10 +267,11 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, m) or (n, *measurement_shape)
+        X : array-like or DataFrame of shape (n, m) or ``(n, *measurement_shape)``
             Measurements.
         y : array-like, default=None
-            Images (n, *image_shape) or (n, n_pixels), or labels, which are ignored; see `adapt_to`.
+            Images ``(n, *image_shape)`` or (n, n_pixels), or labels, which are ignored; see
+            `adapt_to`.
 
         Returns
         -------
@@ -292,7 +293,7 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, m) or (n, *measurement_shape)
+        X : array-like or DataFrame of shape (n, m) or ``(n, *measurement_shape)``
         y : array-like, default=None
             As in ``fit``: the images of these rows where those of the rows before were given.
 
@@ -348,14 +349,14 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, m) or (n, *measurement_shape)
+        X : array-like or DataFrame of shape (n, m) or ``(n, *measurement_shape)``
             Measurements; NaN is missing.
         return_std : bool, default=False
             Whether to return the posterior standard deviation of each pixel too.
 
         Returns
         -------
-        images : ndarray of shape (n, n_pixels) for flat rows, else (n, *image_shape)
+        images : ndarray of shape (n, n_pixels) for flat rows, else ``(n, *image_shape)``
         std : ndarray of the same shape
             Only with ``return_std=True``.
 
@@ -374,11 +375,11 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, m) or (n, *measurement_shape)
+        X : array-like or DataFrame of shape (n, m) or ``(n, *measurement_shape)``
 
         Returns
         -------
-        ndarray of shape (n, *image_shape)
+        ndarray of shape ``(n, *image_shape)``
         """
         rows, images, _ = self._reconstruct(X)
         return images.astype(rows.dtype, copy=False)
@@ -388,7 +389,7 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, m) or (n, *measurement_shape)
+        X : array-like or DataFrame of shape (n, m) or ``(n, *measurement_shape)``
 
         Returns
         -------
@@ -402,11 +403,11 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like of shape (n, n_pixels) or (n, *image_shape)
+        X : array-like of shape (n, n_pixels) or ``(n, *image_shape)``
 
         Returns
         -------
-        ndarray of shape (n, m) for flat images, else (n, *measurement_shape)
+        ndarray of shape (n, m) for flat images, else ``(n, *measurement_shape)``
         """
         self._check_fitted()
         rows = read_rows(self, X, reset=False, names=False)
@@ -435,9 +436,9 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
 
         Parameters
         ----------
-        X : array-like or DataFrame of shape (n, m) or (n, *measurement_shape)
+        X : array-like or DataFrame of shape (n, m) or ``(n, *measurement_shape)``
             Measurements.
-        y : array-like of shape (n, *image_shape) or (n, n_pixels), default=None
+        y : array-like of shape ``(n, *image_shape)`` or (n, n_pixels), default=None
             The images; see `sklearn_meta.metrics.psnr`. Without them, and where `y` is labels, a
             tenth of the measurements is hidden, and how well it is foreseen by what is
             reconstructed from the others is the score.
@@ -467,7 +468,7 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
         return read_rows(self, X, reset=False)
 
     def _measured(self, rows: Rows) -> np.ndarray:
-        """Checked measurements (n, *measurement_shape)."""
+        """Checked measurements ``(n, *measurement_shape)``."""
         self._adapted.check_n_rows(len(rows.values))
         return shaped(rows.values, self.operator_.measurement_shape, "X", "measurement")
 

@@ -19,7 +19,7 @@ class LinearFunction(Operator):
     Parameters
     ----------
     function : callable
-        ``(n, *image_shape) -> (n, *measurement_shape)``, linear.
+        ``(n, *image_shape) -> ``(n, *measurement_shape)````, linear.
     image_shape, measurement_shape : tuple of int
     """
 
@@ -82,7 +82,7 @@ class NonlinearFunction(Operator):
     Parameters
     ----------
     function : callable
-        ``(n, *image_shape) -> (n, *measurement_shape)``.
+        ``(n, *image_shape) -> ``(n, *measurement_shape)````.
     image_shape, measurement_shape : tuple of int
     is_even : bool, default=False
         Whether an image and its negative have the same measurement.

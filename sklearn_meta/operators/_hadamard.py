@@ -40,13 +40,13 @@ class RandomHadamard(Operator):
         self._matrix: Any = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Measure (n, *image_shape) -> (n, n_rows)."""
+        """Measure ``(n, *image_shape)`` -> (n, n_rows)."""
         signed = x.flatten(1) * self._cast("signs", x)
         padded = torch.nn.functional.pad(signed, (0, self.size - self.n_pixels))
         return linear_map(padded, hadamard, hadamard).index_select(1, self._cast("rows", x))
 
     def adjoint(self, y: Tensor) -> Tensor:
-        """Apply the adjoint: (n, n_rows) -> (n, *image_shape)."""
+        """Apply the adjoint: (n, n_rows) -> ``(n, *image_shape)``."""
         placed = y.new_zeros((len(y), self.size)).index_copy(1, self._cast("rows", y), y)
         signed = linear_map(placed, hadamard, hadamard)[:, : self.n_pixels]
         return (signed * self._cast("signs", y)).reshape(-1, *self.image_shape)

@@ -78,7 +78,7 @@ class RandomProjection(Operator):
         self.set_shapes(shape, (*blocks, int(n_measurements), *shape[2:]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Measure ``(n, *image_shape) -> (n, *measurement_shape)``."""
+        """Measure ``(n, *image_shape) -> ``(n, *measurement_shape)````."""
         y = self.core.forward(self._cut(x))
         blocks, channels = math.prod(self.grid), self.n_cores // math.prod(self.grid)
         split = y.reshape(len(x), channels, blocks, y.shape[1])

@@ -70,7 +70,7 @@ class Radon(Operator):
         self.set_shapes(shape, (len(self.angles), self.n_detectors, *shape[2:]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project ``(n, *image_shape) -> (n, *measurement_shape)``."""
+        """Project ``(n, *image_shape) -> ``(n, *measurement_shape)````."""
         return self._fold(x, self.matrix.multiply, self.measurement_shape)
 
     def adjoint(self, y: Tensor) -> Tensor:

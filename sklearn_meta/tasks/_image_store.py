@@ -27,8 +27,8 @@ class ImageSet:
     Attributes
     ----------
     operator : Operator
-    images : Tensor of shape (n, *image_shape)
-    measurements : Tensor of shape (n, *measurement_shape)
+    images : Tensor of shape ``(n, *image_shape)``
+    measurements : Tensor of shape ``(n, *measurement_shape)``
         NaN where one is missing.
     sigma : float
         Standard deviation of the noise of the measurements.
@@ -74,9 +74,9 @@ class ImageStore:
 
     Parameters
     ----------
-    images : sequence of ndarray of shape (n, *image_shape)
+    images : sequence of ndarray of shape ``(n, *image_shape)``
         Held as float32.
-    measurements : sequence of (ndarray of shape (n, *measurement_shape) or None)
+    measurements : sequence of (ndarray of shape ``(n, *measurement_shape)`` or None)
         None: simulated.
     operators : sequence of Operator
         Linear.

@@ -70,7 +70,7 @@ class Adaptation:
     ----------
     setting : fit.Setting
         With the scalars of the prior.
-    known : Tensor of shape (n, *image_shape)
+    known : Tensor of shape ``(n, *image_shape)``
         Images of the kind of those of meta-training; some are fitted to, some are judged by.
     generator : torch.Generator
     loss : {"splitting", "sure", "equivariance"}
@@ -102,8 +102,8 @@ class Adaptation:
         Parameters
         ----------
         module : UnrolledModule
-        y : Tensor of shape (n, *measurement_shape)
-        truth : Tensor of shape (n, *image_shape)
+        y : Tensor of shape ``(n, *measurement_shape)``
+        truth : Tensor of shape ``(n, *image_shape)``
         """
         n_fit = len(truth) // 2
         to_fit = torch.cat([self._to_fit, truth[:n_fit]])

@@ -20,7 +20,7 @@ def alike(
 
     Parameters
     ----------
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
         NaN where one is missing.
     sigma : ndarray of shape (n,)
     each_alone : bool, default=False

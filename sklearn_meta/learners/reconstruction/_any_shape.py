@@ -62,7 +62,7 @@ class AnyShapeModel:
 
         Returns
         -------
-        images, std : Tensor of shape (n, *image_shape)
+        images, std : Tensor of shape ``(n, *image_shape)``
             `std` is None if not asked for.
         """
         raise NotImplementedError
@@ -148,7 +148,7 @@ def weighed(term: DataTerm, x: Tensor, sigma: Tensor, gain: float) -> tuple[Data
     Parameters
     ----------
     term : DataTerm
-    x : Tensor of shape (n, *image_shape)
+    x : Tensor of shape ``(n, *image_shape)``
         Images near those that were measured.
     sigma : Tensor of shape (n,)
     gain : float

@@ -20,9 +20,9 @@ class ImageTask:
 
     Parameters
     ----------
-    measurements : ndarray of shape (n, *measurement_shape) or None
+    measurements : ndarray of shape ``(n, *measurement_shape)`` or None
         NaN where a measurement is missing.
-    images : ndarray of shape (n, *image_shape) or None
+    images : ndarray of shape ``(n, *image_shape)`` or None
     operator : Operator or None
     name : str
     """
@@ -137,9 +137,9 @@ class ReconstructionLearner(BaseEstimator):
         model : what `load` returned; left as it is
         operator : Operator
         noise : Noise
-        measurements : Tensor of shape (n, *measurement_shape), float64, or None
+        measurements : Tensor of shape ``(n, *measurement_shape)``, float64, or None
             May hold NaN: missing.
-        images : Tensor of shape (n, *image_shape), float64, or None
+        images : Tensor of shape ``(n, *image_shape)``, float64, or None
             Ground truths of the measurements.
 
         Returns
@@ -157,13 +157,13 @@ class ReconstructionLearner(BaseEstimator):
         Parameters
         ----------
         model, state
-        measurements : Tensor of shape (n, *measurement_shape), float64
+        measurements : Tensor of shape ``(n, *measurement_shape)``, float64
             May hold NaN: missing.
         return_std : bool
 
         Returns
         -------
-        images : Tensor of shape (n, *image_shape), float64
+        images : Tensor of shape ``(n, *image_shape)``, float64
         std : Tensor of the same shape, or None
             Posterior standard deviation of each pixel; None if not asked for.
 

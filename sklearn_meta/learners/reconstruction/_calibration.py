@@ -51,7 +51,7 @@ def some_of(images: list[np.ndarray], n_pixels: int = N_PIXELS) -> np.ndarray:
 
     Parameters
     ----------
-    images : list of ndarray of shape (n, *image_shape)
+    images : list of ndarray of shape ``(n, *image_shape)``
         One a task; about in [0, 1].
     n_pixels : int
 

@@ -19,7 +19,7 @@ class DataTerm:
     ----------
     operator : Operator
         Linear.
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
         NaN where a measurement is missing; those have no weight.
     weights : Tensor that broadcasts to the measurements, or None
         Relative precisions w, such as reciprocals of the noise's variances.
@@ -31,7 +31,7 @@ class DataTerm:
     Attributes
     ----------
     weights : Tensor of the shape of the measurements, or None
-    back_projection : Tensor of shape (n, *image_shape)
+    back_projection : Tensor of shape ``(n, *image_shape)``
         ``A^T w y``.
     """
 
@@ -71,7 +71,7 @@ class DataTerm:
 
         Parameters
         ----------
-        z : Tensor of shape (n, *image_shape)
+        z : Tensor of shape ``(n, *image_shape)``
         rho : float, or Tensor of shape (n,) or ()
             Positive.
         start : Tensor of the shape of `z`, default=None
@@ -79,7 +79,7 @@ class DataTerm:
 
         Returns
         -------
-        Tensor of shape (n, *image_shape)
+        Tensor of shape ``(n, *image_shape)``
         """
         rho = torch.as_tensor(rho, dtype=z.dtype, device=z.device)
         rho = rho.expand(len(z)).reshape(-1, *[1] * (z.ndim - 1))

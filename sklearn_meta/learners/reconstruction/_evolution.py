@@ -53,7 +53,7 @@ def evolve(
     term : DataTerm
         Of measurements of `truth`.
     denoise : callable (x, level, k) -> z
-    start, truth : Tensor of shape (n, *image_shape)
+    start, truth : Tensor of shape ``(n, *image_shape)``
     sigma : float
         Standard deviation of the noise of the measurements.
     factors : sequence of Tensor of shape ()
@@ -136,7 +136,7 @@ def level_map(level: Tensor, sigma: Tensor | float, diagonal: Tensor | None) -> 
 
     Returns
     -------
-    Tensor that broadcasts to (n, *image_shape)
+    Tensor that broadcasts to ``(n, *image_shape)``
         ``(d / sigma^2 + 1 / level^2)^(-1/2)``; `level` where there is no diagonal.
     """
     n_axes = 2 if diagonal is None else diagonal.ndim - 1

@@ -29,8 +29,8 @@ def half_quadratic(
     ----------
     term : DataTerm
     denoise : callable (x, level, k) -> z
-        `level` is ``levels[k]``; images of shape (n, *image_shape).
-    start : Tensor of shape (n, *image_shape)
+        `level` is ``levels[k]``; images of shape ``(n, *image_shape)``.
+    start : Tensor of shape ``(n, *image_shape)``
     levels, weights : iterables of Tensor of shape (n,) or ()
         One a step.
     reflection : float or Tensor of shape (steps,), default=1.0
@@ -87,7 +87,7 @@ def smooth_start(term: DataTerm, stiffness: Tensor | float, max_iter: int = 40) 
 
     Returns
     -------
-    Tensor of shape (n, *image_shape)
+    Tensor of shape ``(n, *image_shape)``
         The least-squares image in the Sobolev space H1.
     """
     b = term.back_projection

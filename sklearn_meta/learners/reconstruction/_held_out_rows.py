@@ -21,7 +21,7 @@ def hide_rows(
 
     Parameters
     ----------
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
         NaN where one is missing.
     generator : torch.Generator
     share : float, default=0.15
@@ -54,9 +54,9 @@ def blend_on_rows(
     ----------
     operator : Operator
         Linear.
-    first, second : Tensor of shape (n, *image_shape)
+    first, second : Tensor of shape ``(n, *image_shape)``
         Made without the hidden measurements.
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
     hidden : Tensor of bool of the same shape
 
     Returns
@@ -104,7 +104,7 @@ def choose_on_rows(
         Measurements, NaN where missing, -> images. The first is the default: another is chosen
         where it is clearly better.
     operator : Operator
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
     generator : torch.Generator
 
     Returns

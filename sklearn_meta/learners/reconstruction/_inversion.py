@@ -48,14 +48,14 @@ class Inversion:
 
         Parameters
         ----------
-        y : Tensor of shape (n, *measurement_shape)
+        y : Tensor of shape ``(n, *measurement_shape)``
         steps : int
         known : Tensor of bool of shape (1, *measurement_shape), default=None
             Which measurements there are; all by default.
 
         Returns
         -------
-        Tensor of shape (n, *image_shape)
+        Tensor of shape ``(n, *image_shape)``
         """
         problem = self._problem(y)
         adapted = self._run(problem, steps, known)

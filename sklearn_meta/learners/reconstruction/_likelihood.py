@@ -103,7 +103,7 @@ class IntervalLikelihood:
     ----------
     operator : PointwiseLaw
         Not `is_even`.
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
         NaN where missing.
     sigma : Tensor that broadcasts to `y`
         Noise of the measurements.
@@ -129,7 +129,7 @@ class IntervalLikelihood:
 
         Parameters
         ----------
-        x : Tensor of shape (n, *image_shape)
+        x : Tensor of shape ``(n, *image_shape)``
         variance : float
             Of the error of ``A x``.
         """
@@ -153,7 +153,7 @@ class SignalLikelihood:
     ----------
     operator : Operator
         Linear.
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
     sigma : Tensor that broadcasts to `y`
     gain : float
     """
@@ -176,7 +176,7 @@ class SmoothLikelihood:
     Parameters
     ----------
     operator : Operator
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
     sigma : Tensor that broadcasts to `y`
 
     References

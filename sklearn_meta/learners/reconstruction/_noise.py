@@ -51,7 +51,7 @@ def estimate_noise(operator: Operator, measurements: Tensor) -> NoiseEstimate:
     ----------
     operator : Operator
         Linear.
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
         NaN where one is missing.
 
     Returns

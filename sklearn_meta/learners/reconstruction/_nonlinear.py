@@ -36,7 +36,7 @@ def reconstruct_nonlinear(
     ----------
     operator : Operator
         Any; linear ones where the noise depends on the signal.
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
         NaN where missing.
     noise : Noise
         Estimated where its sigma is None.
@@ -52,7 +52,7 @@ def reconstruct_nonlinear(
 
     Returns
     -------
-    Tensor of shape (n, *image_shape)
+    Tensor of shape ``(n, *image_shape)``
     """
     plans = {} if plans is None else plans
     if is_even(operator):
@@ -130,7 +130,7 @@ def simulate(
     Parameters
     ----------
     operator : Operator
-    truth : Tensor of shape (n, *image_shape)
+    truth : Tensor of shape ``(n, *image_shape)``
     sigma, gain : float
     generator : torch.Generator
     """

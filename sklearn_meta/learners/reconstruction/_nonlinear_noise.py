@@ -27,7 +27,7 @@ def noise_of(operator: Operator, y: Tensor) -> Noise:
     Parameters
     ----------
     operator : Operator
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
         NaN where missing.
 
     Returns
@@ -57,7 +57,7 @@ def gain_of_counts(operator: Operator, y: Tensor) -> float | None:
     ----------
     operator : Operator
         Linear.
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
     """
     known = y[torch.isfinite(y)].double()
     values = known.unique()

@@ -79,7 +79,7 @@ def plan(term: NonlinearTerm, denoise: Denoise, truth: Tensor, max_steps: int = 
     term : NonlinearTerm
         Of simulated measurements of `truth`.
     denoise : callable (x, level) -> z
-    truth : Tensor of shape (n, *image_shape)
+    truth : Tensor of shape ``(n, *image_shape)``
     max_steps : int, default=8
 
     References
@@ -128,7 +128,7 @@ def follow(term: NonlinearTerm, denoise: Denoise, given: Plan) -> Tensor:
 
     Returns
     -------
-    Tensor of shape (n, *image_shape)
+    Tensor of shape ``(n, *image_shape)``
     """
     x = z = term.start(given.mean, given.rough, given.variance)
     for k, step in enumerate(given.steps):

@@ -31,7 +31,7 @@ class NonlinearTerm:
     ----------
     operator : Operator
         A pointwise law that is not even, a linear one, or any that is smooth.
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
         NaN where missing.
     sigma : Tensor that broadcasts to `y`
     gain : float
@@ -95,7 +95,7 @@ class NonlinearTerm:
 
         Parameters
         ----------
-        z : Tensor of shape (n, *image_shape)
+        z : Tensor of shape ``(n, *image_shape)``
         image_variance, variance : float
             Of the errors of z and of ``A z``.
         keep : float, default=1.0

@@ -61,7 +61,7 @@ def retrieve_phase(
     ----------
     operator : PointwiseLaw
         With `is_even`.
-    y : Tensor of shape (n, *measurement_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
         NaN where missing.
     generator : torch.Generator
         Source of the starts.
@@ -69,7 +69,7 @@ def retrieve_phase(
 
     Returns
     -------
-    x : Tensor of shape (n, *image_shape)
+    x : Tensor of shape ``(n, *image_shape)``
     misfit : Tensor of shape (n,)
         Root mean square of ``y - F(x)``.
 
@@ -107,8 +107,8 @@ def fit_in_range(
     Parameters
     ----------
     operator : PointwiseLaw
-    y : Tensor of shape (n, *measurement_shape)
-    start : Tensor of shape (n, *image_shape)
+    y : Tensor of shape ``(n, *measurement_shape)``
+    start : Tensor of shape ``(n, *image_shape)``
     span : (float, float)
     steps : int, default=200
 

@@ -58,7 +58,7 @@ class Solver:
     Parameters
     ----------
     operator : Operator
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
         NaN where one is missing.
     sigma : Tensor of shape (n,), or None
         Standard deviation of the noise; None to estimate it.
@@ -109,7 +109,7 @@ class Solver:
 
         Returns
         -------
-        Tensor of shape (n, *image_shape)
+        Tensor of shape ``(n, *image_shape)``
         """
         if self.is_denoising:
             x = self.term.back_projection / self.diagonal

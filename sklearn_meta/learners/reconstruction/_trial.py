@@ -31,7 +31,7 @@ class Trial:
 
     Parameters
     ----------
-    kept : Tensor of shape (n, *image_shape)
+    kept : Tensor of shape ``(n, *image_shape)``
     held_out : Tensor of shape (q, n_pixels)
     cases : list of (matrix, sigma, measurements)
     """
@@ -57,7 +57,7 @@ def make_trial(
 
     Parameters
     ----------
-    images : ndarray of shape (n, *image_shape)
+    images : ndarray of shape ``(n, *image_shape)``
     tasks : sequence of ImageTask
     sigma : float or None
         Noise of the measurements.

@@ -66,7 +66,7 @@ class Problem:
     ----------
     operator : Operator
         Linear.
-    measurements : Tensor of shape (n, *measurement_shape)
+    measurements : Tensor of shape ``(n, *measurement_shape)``
         NaN where one is missing.
     sigma : float
         Noise of the measurements; where they have weights, of those of weight 1.
@@ -152,7 +152,7 @@ def learn_steps(
 def run_steps(
     module: UnrolledModule, problem: Problem, calibrated: Calibrated | None, scalars: Scalars
 ) -> Tensor:
-    """Reconstruct images of shape (n, *image_shape), on a schedule where steps are needed."""
+    """Reconstruct images of shape ``(n, *image_shape)``, on a schedule where steps are needed."""
     if problem.is_denoising:
         return problem.denoised(module, scalars)
     x, z = half_quadratic(
@@ -173,7 +173,7 @@ def diagonal_of_misfit(term: DataTerm) -> Tensor | None:
 
     Returns
     -------
-    Tensor of shape (n, *image_shape) or None
+    Tensor of shape ``(n, *image_shape)`` or None
     """
     like = term.back_projection
     generator = torch.Generator().manual_seed(0)
@@ -197,7 +197,7 @@ def simulated(
     ----------
     operator : Operator
         Linear. One that differs from image to image is taken for as many as there are, in turn.
-    truth : Tensor of shape (n, *image_shape)
+    truth : Tensor of shape ``(n, *image_shape)``
     sigma, gain : float
         Of the noise, see `Noise`.
     generator : torch.Generator
