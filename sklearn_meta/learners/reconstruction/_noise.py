@@ -32,7 +32,7 @@ class NoiseEstimate:
     is_sure : Tensor of bool of shape (n,)
         Whether directions that images hardly reach show the noise by itself.
     is_local : bool
-        Whether a measurement is about few pixels.
+        See `is_local`.
     """
 
     sigma: Tensor
@@ -58,8 +58,6 @@ def estimate_noise(operator: Operator, measurements: Tensor) -> NoiseEstimate:
     -------
     NoiseEstimate
     """
-    most = min(_LOCAL, _LOCAL_SHARE * operator.n_pixels)
-    is_local = _pixels_of_measurement(operator) < most
     if operator.n_samples is None:
         sigma, share = _estimate(operator, operator, measurements)
     else:
@@ -69,7 +67,14 @@ def estimate_noise(operator: Operator, measurements: Tensor) -> NoiseEstimate:
             for i, y in enumerate(measurements)
         ]
         sigma, share = (torch.cat(parts) for parts in zip(*each, strict=True))
-    return NoiseEstimate(sigma, share < (_SURE if is_local else _SURE_MIXED), is_local)
+    local = is_local(operator)
+    return NoiseEstimate(sigma, share < (_SURE if local else _SURE_MIXED), local)
+
+
+def is_local(operator: Operator) -> bool:
+    """Whether a measurement is about few pixels."""
+    most = min(_LOCAL, _LOCAL_SHARE * operator.n_pixels)
+    return _pixels_of_measurement(operator) < most
 
 
 def _estimate(probed: Operator, operator: Operator, measurements: Tensor) -> tuple[Tensor, Tensor]:

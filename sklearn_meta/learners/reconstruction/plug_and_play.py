@@ -31,7 +31,6 @@ from sklearn_meta.learners.reconstruction._plug_and_play_steps import Scalars, S
 from sklearn_meta.learners.reconstruction._unrolled_module import denoiser_of_weights
 from sklearn_meta.operators import Operator
 
-_STEPS, _TURNS = 10, 1
 _NONLINEAR_STEPS = 8
 _FACTORS = (0.4, 1.0, 2.5)
 _GAIN = 0.01  # of the squared error, that other scalars have to save
@@ -55,8 +54,8 @@ class PlugAndPlay(ReconstructionLearner):
         The user's own: x is a Tensor of shape (1, C, H, W), about in [0, 1], sigma a float.
         By default the bundled one.
     steps : int, default="auto"
-        Number of denoisings; "auto" is 10, and at most 8 under operators that are not linear.
-        Fewer are faster.
+        Number of denoisings; "auto" is 16, or 24 where each measurement mixes all of the image, and at
+        most 8 under operators that are not linear. Fewer are faster.
 
     References
     ----------
@@ -131,7 +130,7 @@ class PlugAndPlay(ReconstructionLearner):
         Pairs tell the noise, and under linear operators how far to trust the denoiser;
         measurements alone the noise.
         """
-        self._n_steps(_STEPS)
+        self._check_steps()
         if measurements is None:
             return PlugAndPlayState(operator, noise)
         check_measured(measurements)
@@ -171,7 +170,7 @@ class PlugAndPlay(ReconstructionLearner):
                     model.denoise_as_is,
                     model.reference(state.operator, y),
                     torch.Generator().manual_seed(0),
-                    self._n_steps(_NONLINEAR_STEPS),
+                    _NONLINEAR_STEPS if self.steps == "auto" else self.steps,
                     state.plans,
                 )
                 return x.to(torch.float64), None
@@ -179,8 +178,8 @@ class PlugAndPlay(ReconstructionLearner):
                 sigma = torch.as_tensor(np.asarray(sigma), dtype=torch.float32)
                 sigma = sigma.to(y.device).expand(len(y))
             solver = Solver(state.operator, y, sigma)
-            steps, turns = self._n_steps(_STEPS), self._n_steps(_TURNS)
-            x = solver.run(model.denoise, model.is_own, steps, state.scalars, turns)
+            steps = None if self.steps == "auto" else self.steps
+            x = solver.run(model.denoise, model.is_own, state.scalars, steps, steps or 1)
         return x.to(torch.float64), None
 
     def _fitted(
@@ -213,12 +212,11 @@ class PlugAndPlay(ReconstructionLearner):
                     best, scalars = new, other
         return replace(state, scalars=scalars)
 
-    def _n_steps(self, auto: int) -> int:
+    def _check_steps(self) -> None:
         if self.steps == "auto":
-            return auto
+            return
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise ValueError(f"steps is {self.steps!r}, expected 'auto' or an int of at least 1.")
-        return self.steps
 
 
 def _needs_plan(state: PlugAndPlayState) -> bool:
