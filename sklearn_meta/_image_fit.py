@@ -22,7 +22,7 @@ from sklearn_meta.learners.reconstruction import (
     get_reconstruction_learner,
     reconstruction_learner_config,
 )
-from sklearn_meta.learners.reconstruction._held_out_rows import choose_on_rows
+from sklearn_meta.learners.reconstruction._held_out_rows import choose_on_rows, clear_gain
 from sklearn_meta.learners.reconstruction._nonlinear_noise import gain_of_counts
 from sklearn_meta.learners.reconstruction._operator_regression import regress_operator
 
@@ -68,7 +68,7 @@ def adapt_to_support(
         operator, pairs = regress_operator(*pairs, noise), (None, None)
     adapted = AdaptedImages(prior, learner, operator, noise, device, *pairs)
     if isinstance(given, str) and given == "auto" and pairs[0] is not None:
-        adapted = _better_on_rows(adapted, *pairs)
+        adapted = _or_bundled(adapted, *pairs)
     rows = None if support.measurements is None else (support.measurements, support.images)
     return trained | {
         "_adapted": adapted,
@@ -81,15 +81,19 @@ def adapt_to_support(
     }
 
 
-def _better_on_rows(
+def _or_bundled(
     adapted: AdaptedImages, measurements: np.ndarray, images: np.ndarray | None
 ) -> AdaptedImages:
-    """Plug and play in place of unrolled steps, where it foretells hidden measurements better."""
+    """Plug and play with the bundled prior in place of unrolled steps, where it is clearly better.
+
+    At the images that are known, else at measurements that are hidden from both: so that a prior
+    of tasks that have little to do with this one does not harm.
+    """
     name = reconstruction_learner_config(adapted.learner)["name"]
     if name != "unrolled" or measurements.size > MOST_TO_COMPARE:
         return adapted
     other = AdaptedImages(
-        adapted.prior,
+        bundled_prior("reconstructor", "image"),
         get_reconstruction_learner("plug_and_play"),
         adapted.operator,
         adapted.noise,
@@ -101,8 +105,15 @@ def _better_on_rows(
         lambda kept, one=one: torch.from_numpy(one.reconstruct(kept.numpy())[0])
         for one in (adapted, other)
     ]
-    values, generator = torch.from_numpy(measurements), torch.Generator().manual_seed(0)
-    return (adapted, other)[choose_on_rows(ways, adapted.operator, values, generator)]
+    values = torch.from_numpy(measurements)
+    if images is None:
+        generator = torch.Generator().manual_seed(0)
+        is_better = choose_on_rows(ways, adapted.operator, values, generator) == 1
+    else:
+        truth = torch.from_numpy(images)
+        errors = [(way(values) - truth).square().flatten(1).mean(1) for way in ways]
+        is_better = clear_gain(*errors) > 0
+    return other if is_better else adapted
 
 
 def _prior_for(

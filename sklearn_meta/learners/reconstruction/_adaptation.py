@@ -21,7 +21,7 @@ from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.learners.reconstruction._unrolled_steps import (
     Calibrated,
     Scalars,
-    learn_steps,
+    find_schedule,
     problem_of,
     run_steps,
     simulated,
@@ -43,8 +43,10 @@ _WORK = 2**22  # most pixels times steps times iterations of a stage: seconds
 _IMAGES = 4  # in an iteration, half of them where measurements without images are fitted to too
 _CHANNELS = {"n_iter": 8, "learning_rate": 2e-2, "scales_only": True}
 _WEIGHTS = {"n_iter": 18, "learning_rate": 1.5e-4, "anchor": 1.0}
-_CALIBRATED = 2**15  # pixels of known images that a schedule is found on
+# Pixels of known images that a schedule is found on; fewer where it has more steps.
+_CALIBRATED, _CALIBRATED_STEPS = 2**15, 12
 _MEASURED = 2**16  # pixels of the user's images that are judged by
+_DOUBTS = 2.0  # standard errors
 _LEAST_GAIN = 0.01  # of the logarithm of an error: 0.04 dB
 
 _SELF_SUPERVISED: dict[str, Callable[..., fit.Loss]] = {
@@ -73,6 +75,8 @@ class Adaptation:
     known : Tensor of shape ``(n, *image_shape)``
         Images of the kind of those of meta-training; some are fitted to, some are judged by.
     generator : torch.Generator
+    steps : tuple of int
+        Numbers of steps to try.
     loss : {"splitting", "sure", "equivariance"}
         By which measurements without images are fitted to.
     """
@@ -82,18 +86,21 @@ class Adaptation:
         setting: fit.Setting,
         known: Tensor,
         generator: torch.Generator,
+        steps: tuple[int, ...],
         loss: str = "splitting",
     ):
         self.setting, self.known, self.generator = setting, known, generator
+        self.steps = steps
         self.self_supervised = _SELF_SUPERVISED[loss]
 
     def calibrate(self, module: UnrolledModule, scalars: Scalars) -> Fitted:
         """Find the schedule of a module on the known images; always under the same noise."""
         setting, noise = self.setting, torch.Generator().manual_seed(0)
-        known = self.known[: max(1, _CALIBRATED // setting.operator.n_pixels)]
+        work = setting.operator.n_pixels * max(_CALIBRATED_STEPS, *self.steps)
+        known = self.known[: max(1, _CALIBRATED * _CALIBRATED_STEPS // work)]
         with torch.no_grad():
             problem = simulated(setting.operator, known, setting.sigma, noise, setting.gain)
-            found = learn_steps(module, problem, known, setting.steps, scalars)[2]
+            found = find_schedule(module, problem, known, self.steps, scalars)
         return Fitted(module, scalars, found)
 
     def from_pairs(self, module: UnrolledModule, y: Tensor, truth: Tensor) -> Fitted:
@@ -147,6 +154,9 @@ class Adaptation:
         errors: Callable[[Fitted], list[Tensor]],
     ) -> Fitted:
         best = self.calibrate(module, Scalars())
+        if best.calibrated is not None:  # all that follows has as many steps
+            n_steps = len(best.calibrated.schedule.levels)
+            self.steps, self.setting = (n_steps,), replace(self.setting, steps=n_steps)
         judged = errors(best)
         for stage in (self._scalars, self._channels, self._weights):
             is_vain = stage != self._scalars
@@ -230,5 +240,5 @@ def _agree(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
     gains = [(b / a).log() for b, a in zip(before, after, strict=True)]
     together = torch.cat(gains)
     doubt = float(together.std()) / len(together) ** 0.5 if len(together) > 1 else 0.0
-    clear = float(together.mean()) - doubt > _LEAST_GAIN
+    clear = float(together.mean()) - _DOUBTS * doubt > _LEAST_GAIN
     return clear and all(float(gain.mean()) > 0 for gain in gains)

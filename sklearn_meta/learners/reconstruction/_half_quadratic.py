@@ -98,6 +98,14 @@ def smooth_start(term: DataTerm, stiffness: Tensor | float, max_iter: int = 40) 
     )
 
 
+def check_steps(steps: int | str) -> None:
+    """Raise ValueError where a number of steps is none, and not "auto"."""
+    if steps == "auto":
+        return
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps is {steps!r}, expected 'auto' or an int of at least 1.")
+
+
 def laplacian(x: Tensor) -> Tensor:
     """Return minus the Laplacian of images (n, H, W[, C]), free at the borders."""
     out = torch.zeros_like(x)

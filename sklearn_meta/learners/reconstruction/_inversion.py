@@ -14,7 +14,7 @@ from sklearn_meta.learners.reconstruction._unrolled_steps import (
     Calibrated,
     Problem,
     Scalars,
-    learn_steps,
+    find_schedule,
     problem_of,
     run_steps,
     simulated,
@@ -40,7 +40,7 @@ class Inversion:
     sigma: float
     gain: float
 
-    def images(self, y: Tensor, steps: int, known: Tensor | None = None) -> Tensor:
+    def images(self, y: Tensor, steps: tuple[int, ...], known: Tensor | None = None) -> Tensor:
         """Reconstruct images that miss the same measurements.
 
         Where the prior was adapted, its own reconstruction and the adapted one are blended, for
@@ -49,7 +49,8 @@ class Inversion:
         Parameters
         ----------
         y : Tensor of shape ``(n, *measurement_shape)``
-        steps : int
+        steps : tuple of int
+            Numbers to try; see `find_schedule`.
         known : Tensor of bool of shape (1, *measurement_shape), default=None
             Which measurements there are; all by default.
 
@@ -72,13 +73,13 @@ class Inversion:
     def _problem(self, y: Tensor) -> Problem:
         return problem_of(self.state.operator, y, self.sigma, self.gain)
 
-    def _run(self, problem: Problem, steps: int, known: Tensor | None) -> Tensor:
+    def _run(self, problem: Problem, steps: tuple[int, ...], known: Tensor | None) -> Tensor:
         module, scalars = self.state.module(self.model), self.state.scalars
         if problem.is_denoising:
             return problem.denoised(module, scalars)
         return run_steps(module, problem, self._schedule(steps, known), scalars)
 
-    def _schedule(self, steps: int, known: Tensor | None) -> Calibrated:
+    def _schedule(self, steps: tuple[int, ...], known: Tensor | None) -> Calibrated:
         """Schedule of this noise and of these missing measurements; found once."""
         state = self.state
         pattern = None if known is None else known.cpu().numpy().tobytes()
@@ -89,5 +90,5 @@ class Inversion:
             noise = torch.Generator().manual_seed(0)
             problem = simulated(state.operator, truth, self.sigma, noise, self.gain, known)
             module = state.module(self.model)
-            state.schedules[key] = learn_steps(module, problem, truth, steps, state.scalars)[2]
+            state.schedules[key] = find_schedule(module, problem, truth, steps, state.scalars)
         return state.schedules[key]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +19,7 @@ from sklearn_meta.learners.reconstruction._half_quadratic import (
 from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.operators import Operator
 
+_LEAST_GAIN = 0.02  # of the logarithm of an error, that twice the steps have to save
 _LEAST_SIGMA = 1e-3  # of the norm of the operator: below it the data step is a projection
 
 
@@ -147,6 +148,35 @@ def learn_steps(
     share = min(max(share, 0.0), 1.0)
     image = x + share * (denoised[-1] - x)
     return denoised, image, Calibrated(schedule, share, rough, problem.sigma)
+
+
+def find_schedule(
+    module: UnrolledModule,
+    problem: Problem,
+    truth: Tensor,
+    steps: Sequence[int],
+    scalars: Scalars,
+) -> Calibrated | None:
+    """Learn the schedule on images whose truth is known, and how many steps it has.
+
+    Parameters
+    ----------
+    steps : sequence of int
+        Numbers to try, rising; the last that clearly gains over the one before is taken.
+
+    Returns
+    -------
+    Calibrated or None
+        None where one denoising does it all.
+    """
+    best, least = None, math.inf
+    for n_steps in steps:
+        _, image, found = learn_steps(module, problem, truth, n_steps, scalars)
+        error = float((image - truth).square().flatten(1).mean(1).clamp_min(1e-30).log().mean())
+        if found is None or error > least - _LEAST_GAIN:
+            break
+        best, least = found, error
+    return best
 
 
 def run_steps(

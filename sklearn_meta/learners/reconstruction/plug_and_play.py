@@ -19,6 +19,7 @@ from sklearn_meta.learners.reconstruction._base import (
     Training,
 )
 from sklearn_meta.learners.reconstruction._calibration import some_of
+from sklearn_meta.learners.reconstruction._half_quadratic import check_steps
 from sklearn_meta.learners.reconstruction._nonlinear import is_even, reconstruct_nonlinear
 from sklearn_meta.learners.reconstruction._nonlinear_noise import noise_of
 from sklearn_meta.learners.reconstruction._plug_and_play_model import (
@@ -54,8 +55,8 @@ class PlugAndPlay(ReconstructionLearner):
         The user's own: x is a Tensor of shape (1, C, H, W), about in [0, 1], sigma a float.
         By default the bundled one.
     steps : int, default="auto"
-        Number of denoisings; "auto" is 16, or 24 where each measurement mixes all of the image, and at
-        most 8 under operators that are not linear. Fewer are faster.
+        Number of denoisings; "auto" is 16, or 24 where each measurement mixes all of the image, and
+        at most 8 under operators that are not linear. Fewer are faster.
 
     References
     ----------
@@ -130,7 +131,7 @@ class PlugAndPlay(ReconstructionLearner):
         Pairs tell the noise, and under linear operators how far to trust the denoiser;
         measurements alone the noise.
         """
-        self._check_steps()
+        check_steps(self.steps)
         if measurements is None:
             return PlugAndPlayState(operator, noise)
         check_measured(measurements)
@@ -211,12 +212,6 @@ class PlugAndPlay(ReconstructionLearner):
                 if float(gain.mean()) > _GAIN and float(gain.median()) > 0:
                     best, scalars = new, other
         return replace(state, scalars=scalars)
-
-    def _check_steps(self) -> None:
-        if self.steps == "auto":
-            return
-        if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
-            raise ValueError(f"steps is {self.steps!r}, expected 'auto' or an int of at least 1.")
 
 
 def _needs_plan(state: PlugAndPlayState) -> bool:

@@ -186,8 +186,8 @@ def test_what_is_not_better_is_refused(monkeypatch):
     x, y = truth(), measured(ROWS, truth(), SIGMA).float()
     prior = module()
     for fitted in (
-        Adaptation(setting(), truth(8, 2), generator()).from_pairs(prior, y, x),
-        Adaptation(setting(), truth(8, 2), generator()).from_measurements(prior, y),
+        Adaptation(setting(), truth(8, 2), generator(), (2,)).from_pairs(prior, y, x),
+        Adaptation(setting(), truth(8, 2), generator(), (2,)).from_measurements(prior, y),
     ):
         assert fitted.module is prior
 

@@ -12,6 +12,7 @@ from sklearn_meta.learners.reconstruction._unrolled_steps import (
     Problem,
     Scalars,
     diagonal_of_misfit,
+    find_schedule,
     learn_steps,
     run_steps,
     simulated,
@@ -48,6 +49,22 @@ def test_the_schedule_of_images_gives_what_their_truth_gave():
     problem = simulated(BLUR, x, 0.02, torch.Generator().manual_seed(0))
     _, image, calibrated = learn_steps(module(), problem, x, 3, Scalars())
     torch.testing.assert_close(run_steps(module(), problem, calibrated, Scalars()), image)
+
+
+def test_more_steps_only_where_simulation_gains_by_them():
+    x = torch.from_numpy(images(4)).float()
+    problem = simulated(BLUR, x, 0.02, torch.Generator().manual_seed(0))
+
+    def error(n_steps):
+        image = learn_steps(module(), problem, x, n_steps, Scalars())[1]
+        return float((image - x).square().flatten(1).mean(1).log().mean())
+
+    found = find_schedule(module(), problem, x, (1, 2, 4), Scalars())
+    n_steps = len(found.schedule.levels)
+    tried = [n for n in (1, 2, 4) if n <= n_steps]
+    assert all(error(b) < error(a) - 0.02 for a, b in zip(tried, tried[1:], strict=False))
+    if n_steps < 4:
+        assert error(2 * n_steps) > error(n_steps) - 0.02
 
 
 def test_one_denoising_where_every_pixel_is_seen():
@@ -156,6 +173,8 @@ def test_refuses_what_it_cannot_learn_from():
         Unrolled().learn([ImageTask(None, images(), bent, "b")], None, training())
     with pytest.raises(ValueError, match="linear"):
         Unrolled().adapt(model_of(), bent, Noise(0.1), None, None)
+    with pytest.raises(ValueError, match="steps is 0, expected 'auto' or an int"):
+        Unrolled(0).adapt(model_of(), BLUR, Noise(0.1), None, None)
     with pytest.raises(ValueError, match="do not fit"):
         Unrolled().load({}, {"log_factors": np.zeros(3)}, CPU)
 
