@@ -14,8 +14,7 @@ has seen neither phantoms nor eyes.
 # :class:`~sklearn_meta.operators.Radon` sums the Shepp-Logan phantom along the rays of a few views.
 # The rivals are from scikit-image: filtered back-projection, and algebraic reconstruction (SART)
 # that takes turns with denoising by total variation, whose weight is the better of two for the true
-# image. That is at home here: the phantom is flat between its edges. Plug and play takes ten steps
-# by default, which few views leave with streaks; it is asked for twenty.
+# image. That is at home here: the phantom is flat between its edges.
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -57,7 +56,7 @@ def sart(image, scanner, y):
 
 
 def reconstruct(image, scanner, y):
-    learner = PlugAndPlay(steps=20)
+    learner = PlugAndPlay()
     meta = MetaReconstructor(operator=scanner, learner=learner)
     return meta.fit(y[None]).predict(y[None])[0]
 

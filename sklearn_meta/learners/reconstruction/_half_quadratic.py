@@ -9,6 +9,8 @@ from torch import Tensor
 
 from sklearn_meta.learners.reconstruction._data_step import DataTerm, conjugate_gradients
 
+_LEAST_SEEN = 1e-4  # of what is measured of random signs, that a grey image has to be seen by
+
 
 def half_quadratic(
     term: DataTerm,
@@ -93,8 +95,15 @@ def smooth_start(term: DataTerm, stiffness: Tensor | float, max_iter: int = 40) 
     b = term.back_projection
     stiffness = torch.as_tensor(stiffness, dtype=b.dtype, device=b.device).expand(len(b))
     stiffness = stiffness.reshape(-1, *[1] * (b.ndim - 1))
+    # Pixels that no measurement sees are far from it: the grey that fits best is near everywhere.
+    signs = torch.randint(0, 2, b.shape[1:], generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
+    signs, ones = signs.to(b).expand_as(b), torch.ones_like(b)
+    of_signs = (signs * term.gram(signs)).flatten(1).mean(1)
+    of_grey = term.gram(ones).flatten(1).mean(1)
+    grey = torch.where(of_grey > _LEAST_SEEN * of_signs, b.flatten(1).mean(1) / of_grey, 0.0)
+    first = grey.reshape(stiffness.shape).expand_as(b)
     return conjugate_gradients(
-        lambda x: term.gram(x) + stiffness * laplacian(x), b, None, max_iter, tol=1e-4
+        lambda x: term.gram(x) + stiffness * laplacian(x), b, first, max_iter, tol=1e-4
     )
 
 

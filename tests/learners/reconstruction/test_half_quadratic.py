@@ -9,7 +9,8 @@ from sklearn_meta.learners.reconstruction._half_quadratic import (
     roughness,
     smooth_start,
 )
-from tests.learners.reconstruction._operators import dense
+from sklearn_meta.operators import Mask
+from tests.learners.reconstruction._operators import Dense, dense
 
 
 def draw(shape, seed=1):
@@ -63,6 +64,21 @@ def test_smooth_start_is_optimal():
     cost = (operator(x) - y).square().sum() + (stiffness * energy).sum()
     (gradient,) = torch.autograd.grad(cost, x)
     assert gradient.norm() < 1e-3 * term.back_projection.norm()
+
+
+def test_what_is_not_seen_starts_at_the_grey_that_fits():
+    seen = torch.ones(24, 24)
+    seen[4:20, 4:20] = 0
+    operator = Mask((24, 24), seen)
+    y = torch.full((2, *operator.measurement_shape), 0.7)
+    start = smooth_start(DataTerm(operator, y), 1e-2, max_iter=1)
+    torch.testing.assert_close(start, torch.full((2, 24, 24), 0.7))
+
+
+def test_grey_that_no_measurement_sees_is_not_divided_by():
+    differences = Dense((4, 4), torch.diff(torch.eye(16, dtype=torch.float64), dim=0))
+    y = torch.randn((2, 15), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert smooth_start(DataTerm(differences, y), 1e-2).abs().max() < 100
 
 
 def test_laplacian_is_the_gradient_of_roughness():
