@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.operators._base import Operator
-from sklearn_meta.operators._checks import check_array, check_image_shape
+from sklearn_meta.operators._checks import check_array, check_image_shape, check_measurement_shape
 from sklearn_meta.operators._dense import Dense
 from sklearn_meta.operators._door import COMPLEX, Sides, check_operator
 from sklearn_meta.operators._from_numpy import FromNumpy
 from sklearn_meta.operators._from_physics import FromPhysics
 from sklearn_meta.operators._materialize import materialize
+from sklearn_meta.operators._pointwise import PointwiseLaw
 from sklearn_meta.operators._probe import probe
 from sklearn_meta.operators._recognise import CirculantGram, DiagonalGram, find_convolution
 from sklearn_meta.operators._reshaped import Reshaped
@@ -74,9 +75,10 @@ def _convert(A: Any, shape: tuple[int, ...]) -> Operator:
         raise TypeError("A is a sparse tensor; give a scipy.sparse matrix.")
     if sp.issparse(A):
         return _from_sparse(A, shape)
-    if all(hasattr(A, name) for name in ("matvec", "rmatvec", "shape")):
+    if all(hasattr(A, name) for name in ("matvec", "shape")):
         return _from_linear(A, shape)
-    if callable(getattr(A, "A", None)):
+    # a layer that a network calls A is no method of a physics
+    if callable(getattr(A, "A", None)) and not isinstance(A.A, torch.nn.Module):
         return _from_physics(A, shape)
     if callable(A):
         return _from_function(A, shape, getattr(A, "__name__", type(A).__name__))
@@ -96,26 +98,40 @@ def _own(A: Operator, image_shape: Any) -> Operator:
             f"the operator takes images of shape {A.image_shape}, but image_shape is "
             f"{tuple(image_shape)}."
         )
-    if type(A).__module__.startswith(__package__):
-        return A
-    return check_operator(A, Sides(type(A).__name__))
+    _check_own(A)
+    return A
+
+
+def _check_own(A: Operator) -> None:
+    """Check an operator that is not ours, also inside of one that is."""
+    if not type(A).__module__.startswith(__package__):
+        check_operator(A, Sides(type(A).__name__))
+    for value in vars(A).values():
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, Operator):
+                _check_own(part)
 
 
 def _reshape(operator: Operator, measurement_shape: Any) -> Operator:
-    if measurement_shape is None or tuple(measurement_shape) == operator.measurement_shape:
+    if measurement_shape is None:
         return operator
-    if not operator.is_linear:
+    shape = check_measurement_shape(measurement_shape)
+    if shape == operator.measurement_shape:
+        return operator
+    # a law would lose its interval and its noise
+    if not operator.is_linear or isinstance(operator, PointwiseLaw):
         raise ValueError(
-            f"measurement_shape is {tuple(measurement_shape)}, but the operator gives "
-            f"{operator.measurement_shape}."
+            f"measurement_shape is {shape}, but the operator gives {operator.measurement_shape}."
         )
-    return Reshaped(operator, measurement_shape)
+    return Reshaped(operator, shape)
 
 
 def _check_columns(size: tuple[int, ...], image_shape: tuple[int, ...]) -> None:
     n_pixels = math.prod(image_shape)
     if len(size) != 2:
         raise ValueError(f"A must be a matrix of shape (m, {n_pixels}); got shape {size}.")
+    if size[0] == 0:
+        raise ValueError(f"A has no rows (shape {size}): nothing is measured.")
     if size[1] != n_pixels:
         hint = " Its transpose would fit: give A.T." if size[0] == n_pixels else ""
         raise ValueError(
@@ -142,8 +158,11 @@ def _from_sparse(A: Any, shape: tuple[int, ...]) -> Operator:
 
 def _from_linear(A: Any, shape: tuple[int, ...]) -> Operator:
     _check_columns(tuple(A.shape), shape)
-    if A.dtype is not None and np.dtype(A.dtype).kind == "c":
-        raise ValueError(f"the linear operator A is complex (dtype {A.dtype}): {COMPLEX}.")
+    dtype = getattr(A, "dtype", None)
+    if dtype is not None and np.dtype(dtype).kind == "c":
+        raise ValueError(f"the linear operator A is complex (dtype {dtype}): {COMPLEX}.")
+    if not hasattr(A, "rmatvec"):
+        raise ValueError("the linear operator A has no rmatvec, its adjoint, which is needed.")
     operator = FromNumpy(shape, A)
     check_operator(operator, Sides("the linear operator A", "matvec", "rmatvec"))
     return _best(operator)

@@ -70,7 +70,7 @@ class Operator:
         -------
         Tensor of shape ``(n, *measurement_shape)``
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__}.forward is to be implemented.")
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Apply the adjoint A^T of a linear operator.
@@ -83,16 +83,19 @@ class Operator:
         -------
         Tensor of shape ``(n, *image_shape)``
         """
-        raise TypeError(
-            f"{type(self).__name__} is not linear and has no adjoint; use vjp at a point."
-        )
+        name = type(self).__name__
+        if self.is_linear:
+            raise NotImplementedError(
+                f"{name}.adjoint is to be implemented, or is_linear to be False."
+            )
+        raise TypeError(f"{name} is not linear and has no adjoint; use vjp at a point.")
 
     def vjp(self, x: Tensor, y: Tensor) -> Tensor:
         """Apply the adjoint of the derivative at x to y; for linear operators `adjoint`."""
         if self.is_linear:
             return self.adjoint(y)
-        with torch.enable_grad():
-            x = x.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.detach().clone().requires_grad_()
             (gradient,) = torch.autograd.grad(self.forward(x), x, y)
         return gradient
 
@@ -100,8 +103,9 @@ class Operator:
         """Apply the derivative at x to v; for linear operators ``forward(v)``."""
         if self.is_linear:
             return self.forward(v)
-        with torch.enable_grad():  # twice backward: the dummy's gradient is linear in it
-            x = x.detach().requires_grad_()
+        # twice backward: the dummy's gradient is linear in it
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.detach().clone().requires_grad_()
             y = self.forward(x)
             dummy = torch.zeros_like(y, requires_grad=True)
             (back,) = torch.autograd.grad(y, x, dummy, create_graph=True)
@@ -129,6 +133,7 @@ class Operator:
         structure = self._structure() if self.is_linear else None
         return None if structure is None else structure.solver(self, weight)
 
+    @torch.inference_mode(False)  # what is kept has to be of use to autograd
     def _structure(self) -> Any:
         """Return what `find_gram` finds; kept."""
         if "_gram" not in vars(self):
@@ -186,6 +191,13 @@ class Operator:
             return Compose(self, other)
         return self._apply(self.forward, other, self.image_shape, self.measurement_shape)
 
+    def __rmatmul__(self, other: Any) -> Any:
+        """Refuse ``array @ op``."""
+        raise TypeError(
+            f"{type(other).__name__} @ {type(self).__name__} is not defined: op @ x measures "
+            "images, and as_operator(matrix, image_shape) @ op composes."
+        )
+
     @property
     def T(self) -> Operator:
         """The adjoint as an operator."""
@@ -196,7 +208,7 @@ class Operator:
     def _apply(self, function: Any, x: Any, shape: tuple, out_shape: tuple) -> Any:
         """Apply to arrays or tensors, one or a batch, flat or not; return the like."""
         is_tensor = isinstance(x, Tensor)
-        values = x if is_tensor else torch.from_numpy(np.asarray(x, dtype=np.float64))
+        values = self._copy(x)
         size, tail = math.prod(shape), tuple(values.shape)
         for flat, one in ((False, False), (False, True), (True, False), (True, True)):
             core = (size,) if flat else shape
@@ -205,11 +217,25 @@ class Operator:
                 out = function(batch)
                 final = (math.prod(out_shape),) if flat else out_shape
                 out = out.reshape(*(() if one else (len(batch),)), *final)
-                return out if is_tensor else out.numpy()
+                return out if is_tensor else out.detach().numpy()
         raise ValueError(
             f"{type(self).__name__} takes arrays of shape {shape}, ({size},), or a batch of "
             f"these; got shape {tail}."
         )
+
+    def _copy(self, x: Any) -> Tensor:
+        """Return real values as a tensor of their own, so that results share nothing with x."""
+        name, is_tensor = type(self).__name__, isinstance(x, Tensor)
+        if x.is_complex() if is_tensor else np.iscomplexobj(x):
+            raise ValueError(f"{name} takes real values; got complex ones.")
+        if is_tensor:
+            return x.clone() if x.is_floating_point() else x.to(torch.float64)
+        try:
+            return torch.from_numpy(np.array(x, dtype=np.float64, order="C"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} takes arrays of numbers; got {type(x).__name__}: {error}"
+            ) from None
 
     def _cast(self, name: str, like: Tensor) -> Tensor:
         """Return the attribute `name` in the precision and on the device of `like`; kept."""
@@ -224,7 +250,8 @@ class Operator:
         casts = vars(self).setdefault("_casts", {})
         key = (name, dtype, like.device)
         if key not in casts:
-            casts[key] = value.to(like.device, dtype)
+            with torch.inference_mode(False):  # or it could never be differentiated with
+                casts[key] = value.to(like.device, dtype)
         return casts[key]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator as op
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,50 @@ def check_image_shape(image_shape: Any) -> tuple[int, ...]:
     ValueError
         If it is something else.
     """
-    try:
-        shape = tuple(op.index(n) for n in image_shape)
-    except TypeError:
-        shape = ()
-    if len(shape) not in (2, 3) or min(shape) < 1:
+    shape = _positive(image_shape)
+    if len(shape) not in (2, 3):
         raise ValueError(f"image_shape must be (H, W) or (H, W, C); got {image_shape!r}.")
     return shape
+
+
+def check_measurement_shape(measurement_shape: Any) -> tuple[int, ...]:
+    """Return the shape of a measurement as a tuple of int.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    shape = _positive(measurement_shape)
+    if not shape:
+        raise ValueError(
+            "measurement_shape must be a tuple of positive int, such as (m,); got "
+            f"{measurement_shape!r}."
+        )
+    return shape
+
+
+def _positive(values: Any) -> tuple[int, ...]:
+    """Positive whole numbers; none at all if anything else is among them."""
+    try:
+        numbers = tuple(op.index(n) for n in values)
+    except TypeError:
+        return ()
+    return numbers if min(numbers, default=0) > 0 else ()
+
+
+def check_count(value: Any, name: str) -> int:
+    """Return a positive whole number as an int.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and value > 0 and float(value).is_integer()):
+        raise ValueError(f"{name} must be a positive int; got {value!r}.")
+    return int(value)
 
 
 def check_array(values: Any, name: str) -> Tensor:
@@ -35,13 +73,16 @@ def check_array(values: Any, name: str) -> Tensor:
     ValueError
         If they are complex, not numeric, not finite, or none.
     """
-    values = values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
-    if values.dtype.kind == "c":
-        raise ValueError(f"{name} must be real: stack real and imaginary parts as real numbers.")
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().numpy()
     try:
-        values = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must hold numbers; got dtype {values.dtype}.") from None
+        values = np.asarray(values)
+        is_complex = values.dtype.kind == "c"
+        values = values if is_complex else np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must hold numbers, in rows of one length: {error}") from None
+    if is_complex:
+        raise ValueError(f"{name} must be real: stack real and imaginary parts as real numbers.")
     if values.size == 0:
         raise ValueError(f"{name} is empty.")
     if not np.isfinite(values).all():

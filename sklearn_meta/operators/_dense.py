@@ -57,6 +57,7 @@ class Dense(Operator):
 
         return solve
 
+    @torch.inference_mode(False)  # what is kept has to be of use to autograd
     def _decompose(self) -> bool:
         """Find the spectrum of the smaller Gram matrix; False if that would take too long."""
         wide = self.matrix if self.matrix.shape[0] < self.matrix.shape[1] else self.matrix.T

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.operators._base import Operator
+from sklearn_meta.operators._pointwise import PointwiseLaw
 
 _TOLERANCE = 1e-5
 _LINEARITY = 1e-4
@@ -46,12 +47,18 @@ def check_operator(operator: Operator, sides: Sides) -> Operator:
         return torch.randn((n, *shape), generator=generator, dtype=torch.float64)
 
     x = draw(operator.image_shape)
-    measured = call(operator.forward, x, operator.measurement_shape, sides.what, sides.forward)
-    _check_repeatable(operator, x, measured, sides)
+    if isinstance(operator, PointwiseLaw):  # which may exist for images only, as a root does
+        x = x.abs() / x.abs().max()
+    n_alone = operator.n_samples or 1
+    measured = _measure(
+        operator.forward, x, operator.measurement_shape, sides.what, sides.forward, n_alone
+    )
     if operator.is_linear:
         noise = draw(operator.measurement_shape)
         y = measured + noise * measured.norm() / noise.norm()
-        back = call(operator.adjoint, y, operator.image_shape, sides.what, sides.adjoint)
+        back = _measure(
+            operator.adjoint, y, operator.image_shape, sides.what, sides.adjoint, n_alone
+        )
         error = _products(measured, y) - _products(x, back)
         if (error.abs() > _TOLERANCE * _sizes(measured) * _sizes(y)).any():
             raise ValueError(_blame(operator, x, y, sides))
@@ -62,10 +69,11 @@ def call(
     function: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, ...], what: str, side: str
 ) -> Tensor:
     """Call one side with a batch; raise an error that names it, where it fails."""
+    given = x.clone()
     try:
-        result: Any = function(x)
+        result: Any = function(given)
     except NotImplementedError as error:
-        raise ValueError(f"{what} has no {side}, which is needed.") from error
+        raise ValueError(f"{what} has no {side}, which is needed: {error}") from error
     except Exception as error:  # whatever the user's code raises is told to the user
         raise ValueError(
             f"{side} of {what} failed on a batch of shape {tuple(x.shape)}: {error}"
@@ -80,23 +88,39 @@ def call(
             f"{tuple(x.shape)}; got {tuple(result.shape)}."
         )
     if not result.isfinite().all():
-        raise ValueError(f"{side} of {what} returns NaN or infinite values for finite ones.")
+        raise ValueError(
+            f"{side} of {what} returns NaN or infinite values for finite ones, between "
+            f"{float(x.min()):.2g} and {float(x.max()):.2g}."
+        )
+    if not torch.equal(given, x):
+        raise ValueError(f"{side} of {what} changes its input in place; let it work on a copy.")
     return result.to(torch.float64)
 
 
-def _check_repeatable(operator: Operator, x: Tensor, measured: Tensor, sides: Sides) -> None:
-    again = operator.forward(x).to(torch.float64)
-    if (again - measured).norm() > _LINEARITY * measured.norm():
-        raise ValueError(
-            f"{sides.forward} of {sides.what} gives other values each time: it must not add noise."
-        )
-    if operator.n_samples is None:
-        one = operator.forward(x[:1]).to(torch.float64)
-        if (one - measured[:1]).norm() > _LINEARITY * measured[:1].norm():
+def _measure(
+    function: Callable[[Tensor], Tensor],
+    x: Tensor,
+    shape: tuple[int, ...],
+    what: str,
+    side: str,
+    n_alone: int,
+) -> Tensor:
+    """Call one side with a batch; it has to do the same to the first `n_alone` by themselves."""
+    alone = call(function, x[:n_alone], shape, what, side)
+    result = call(function, x, shape, what, side)
+    if not _are_equal(alone, result[:n_alone]):
+        if not _are_equal(alone, call(function, x[:n_alone], shape, what, side)):
             raise ValueError(
-                f"{sides.forward} of {sides.what} measures an image differently by itself and in "
-                "a batch of two."
+                f"{side} of {what} gives other values each time: it must not add noise."
             )
+        raise ValueError(
+            f"{side} of {what} gives other values for an image by itself and in a batch of two."
+        )
+    return result
+
+
+def _are_equal(a: Tensor, b: Tensor) -> bool:
+    return bool((a - b).norm() <= _LINEARITY * b.norm())
 
 
 def _blame(operator: Operator, x: Tensor, y: Tensor, sides: Sides) -> str:
@@ -110,11 +134,14 @@ def _blame(operator: Operator, x: Tensor, y: Tensor, sides: Sides) -> str:
         if not _is_linear(function, values)
     ]
     if broken:
-        hint = (
-            " A torch function that is not linear may be given as it is."
-            if sides.forward in broken
-            else ""
-        )
+        hint = ""
+        if operator.forward(0 * x).any():
+            hint = (
+                " It does not give zero for an image of zeros: subtract what it gives, from it and "
+                "from the measurements."
+            )
+        elif sides.forward in broken:
+            hint = " A torch function that is not linear may be given as it is."
         return f"{' and '.join(broken)} of {sides.what} is not linear.{hint}"
     direct, swapped = (
         _products(operator.forward(x), y).sum(),

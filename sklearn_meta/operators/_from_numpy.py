@@ -43,7 +43,8 @@ class FromNumpy(Operator):
         return self._product("rmatmat", "rmatvec", y, self.image_shape)
 
     def _product(self, many: str, one: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        rows = x.detach().flatten(1).to("cpu", torch.float64).numpy()
+        # a copy: the operator may work in place
+        rows = x.detach().flatten(1).to("cpu", torch.float64, copy=True).numpy()
         if len(rows) > 1 and hasattr(self.operator, many):
             values = np.asarray(getattr(self.operator, many)(np.ascontiguousarray(rows.T))).T
         else:

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from sklearn_meta.operators import _door
 from sklearn_meta.operators._base import Operator
+from sklearn_meta.operators._linear_map import linear_map
+from sklearn_meta.operators._torch_function import FRESH
 
 
 class FromPhysics(Operator):
@@ -52,11 +54,18 @@ class FromPhysics(Operator):
         self.set_shapes(image_shape, measured.shape[1:])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._call(self.physics.A, self._planes(x))
+        # by its own adjoint, a physics that computes outside of torch is differentiable too
+        return linear_map(x, self._forward, self._adjoint) if self.is_linear else self._forward(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         if not self.is_linear:
             return super().adjoint(y)
+        return linear_map(y, self._adjoint, self._forward)
+
+    def _forward(self, x: Tensor) -> Tensor:
+        return self._call(self.physics.A, self._planes(x))
+
+    def _adjoint(self, y: Tensor) -> Tensor:
         planes = self._call(self.physics.A_adjoint, y)
         return planes[:, 0] if len(self.image_shape) == 2 else planes.movedim(1, -1)
 
@@ -65,7 +74,9 @@ class FromPhysics(Operator):
 
     def _call(self, function: Callable[[Tensor], Any], x: Tensor) -> Any:
         own = self._own()
-        result = function(x if own is None else x.to(own.device, own.dtype.to_real()))
+        like = x if own is None else own
+        # a copy in the usual layout: the physics may work in place, or take views
+        result = function(x.to(like.device, like.dtype.to_real(), **FRESH))
         return result.to(x) if isinstance(result, Tensor) and not result.is_complex() else result
 
     def _own(self) -> Tensor | None:

@@ -19,7 +19,7 @@ class LinearFunction(Operator):
     Parameters
     ----------
     function : callable
-        ``(n, *image_shape) -> ``(n, *measurement_shape)````, linear.
+        ``(n, *image_shape) -> (n, *measurement_shape)``, linear.
     image_shape, measurement_shape : tuple of int
     """
 
@@ -45,7 +45,7 @@ class LinearFunction(Operator):
             return self.function(x.detach())
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             point = self._cast("_point", y).expand(len(y), *self.image_shape)
             point = point.detach().requires_grad_()
             (x,) = torch.autograd.grad(self.function(point), point, y.detach())
@@ -82,7 +82,7 @@ class NonlinearFunction(Operator):
     Parameters
     ----------
     function : callable
-        ``(n, *image_shape) -> ``(n, *measurement_shape)````.
+        ``(n, *image_shape) -> (n, *measurement_shape)``.
     image_shape, measurement_shape : tuple of int
     is_even : bool, default=False
         Whether an image and its negative have the same measurement.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
+from torch import Tensor
 
 from sklearn_meta.operators._base import Operator
 from sklearn_meta.operators._dense import Dense
 
 # Pixels up to which a gram solver may turn an operator into a matrix and find its eigenvectors.
 SMALL = 1200
+_ENTRIES = 2**22  # of unit vectors at a time
 
 
+@torch.inference_mode(False)  # the matrix has to be of use to autograd
 def materialize(operator: Operator, use_adjoint: bool = True) -> Dense:
     """Return a small linear operator as a dense one: one product for each pixel or measurement.
 
@@ -26,13 +32,23 @@ def materialize(operator: Operator, use_adjoint: bool = True) -> Dense:
     Dense
         With the same shapes.
     """
-    m, n_pixels = operator.n_measurements, operator.n_pixels
-    with torch.no_grad():
-        if m < n_pixels and use_adjoint:
-            units = torch.eye(m, dtype=torch.float64).reshape(m, *operator.measurement_shape)
-            matrix = operator.adjoint(units).flatten(1)
-        else:
-            units = torch.eye(n_pixels, dtype=torch.float64)
-            columns = operator.forward(units.reshape(n_pixels, *operator.image_shape))
-            matrix = columns.flatten(1).T
+    by_rows = use_adjoint and operator.n_measurements < operator.n_pixels
+    if by_rows:
+        matrix = _images_of_units(operator.adjoint, operator.measurement_shape)
+    else:
+        matrix = _images_of_units(operator.forward, operator.image_shape).T
     return Dense(operator.image_shape, matrix, operator.measurement_shape)
+
+
+def _images_of_units(function: Callable[[Tensor], Tensor], shape: tuple[int, ...]) -> Tensor:
+    """What a function makes of each unit vector, in rows; some at a time, to save memory."""
+    size = math.prod(shape)
+    step = max(_ENTRIES // size, 1)
+    rows = []
+    with torch.no_grad():
+        for start in range(0, size, step):
+            count = min(step, size - start)
+            units = torch.zeros((count, size), dtype=torch.float64)
+            units[range(count), range(start, start + count)] = 1.0
+            rows.append(function(units.reshape(count, *shape)).flatten(1))
+    return torch.cat(rows)

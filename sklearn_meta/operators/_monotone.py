@@ -26,7 +26,7 @@ class Monotone(PointwiseLaw):
     Parameters
     ----------
     function : callable
-        ``(n, *image_shape) -> ``(n, *measurement_shape)````.
+        ``(n, *image_shape) -> (n, *measurement_shape)``.
     image_shape, measurement_shape : tuple of int
     domain : (float, float)
         Range of pixels where the function is known to be monotone.

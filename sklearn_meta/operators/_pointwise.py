@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sklearn_meta.operators._base import Operator
+from sklearn_meta.operators._checks import check_image_shape
 
 
 class PointwiseLaw(Operator):
@@ -69,7 +70,7 @@ class PointwiseLaw(Operator):
                 f"the operator inside of {type(self).__name__} has to be linear; "
                 f"{type(operator).__name__} is not."
             )
-        if image_shape is not None and tuple(image_shape) != operator.image_shape:
+        if image_shape is not None and check_image_shape(image_shape) != operator.image_shape:
             raise ValueError(
                 f"image_shape {tuple(image_shape)} differs from that of the operator, "
                 f"{operator.image_shape}."
@@ -161,7 +162,12 @@ class PointwiseLaw(Operator):
 
 def modulus(z: Tensor, is_complex: bool) -> Tensor:
     """Absolute value; of complex pairs along axis 1 if `is_complex`."""
-    return torch.linalg.vector_norm(z, dim=1) if is_complex else z.abs()
+    if not is_complex:
+        return z.abs()
+    # a norm has no second derivative at zero, not even a finite one: take that of a constant
+    is_zero = (z == 0).all(1)
+    pairs = z.masked_fill(is_zero[:, None], 1.0)
+    return torch.linalg.vector_norm(pairs, dim=1).masked_fill(is_zero, 0.0)
 
 
 def check_positive(value: Any, name: str) -> float:

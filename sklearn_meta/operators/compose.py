@@ -13,6 +13,9 @@ from sklearn_meta.operators._base import Operator
 class Compose(Operator):
     """Apply operators one after another, the last one first: ``Compose(A, B)`` is ``A @ B``.
 
+    After linear operators, write ``law @ A`` for a law of each measurement, such as `Saturation`
+    or `PoissonCount`: that is a law of its own, which keeps its intervals and its noise.
+
     Parameters
     ----------
     *operators : Operator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ class Mask(Operator):
                 "images. Take those of some images with select(index)."
             )
         # not a product: a hidden pixel may be NaN
-        return torch.where(self._cast("mask", x), x, torch.zeros((), dtype=x.dtype))
+        return torch.where(self._cast("mask", x), x, x.new_zeros(()))
 
     def adjoint(self, y: Tensor) -> Tensor:
         return self.forward(y)
@@ -68,7 +69,12 @@ class Mask(Operator):
 
     def select(self, index: Any) -> Mask:
         """Return the operator of some of the images."""
-        return self if self.n_samples is None else Mask(self.image_shape, self.mask[index])
+        if self.n_samples is None:
+            return self
+        other = copy.copy(self)
+        other.mask = self.mask[index]
+        other.n_samples = len(other.mask)
+        return other
 
     def norm(self) -> float:
         """One, or zero if every pixel is hidden."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from sklearn_meta._random import generator_of
 from sklearn_meta.operators import _solvers
 from sklearn_meta.operators._base import Operator
-from sklearn_meta.operators._checks import check_image_shape
+from sklearn_meta.operators._checks import check_count, check_image_shape
 from sklearn_meta.operators._dense import Dense
 from sklearn_meta.operators._hadamard import RandomHadamard
 
@@ -64,21 +64,21 @@ class RandomProjection(Operator):
         random_state: Any = None,
     ) -> None:
         shape = check_image_shape(image_shape)
-        if isinstance(n_measurements, bool) or n_measurements != int(n_measurements):
-            raise ValueError(f"n_measurements must be an int; got {n_measurements!r}.")
+        n_rows = check_count(n_measurements, "n_measurements")
         self.core_shape = shape[:2]
         if block is not None:
-            if block < 1 or shape[0] % block or shape[1] % block:
+            block = check_count(block, "block")
+            if shape[0] % block or shape[1] % block:
                 raise ValueError(f"blocks of {block} do not divide images of {shape[:2]}.")
-            self.core_shape = (int(block), int(block))
-        self.core = _core(self.core_shape, int(n_measurements), kind, generator_of(random_state))
+            self.core_shape = (block, block)
+        self.core = _core(self.core_shape, n_rows, kind, generator_of(random_state))
         self.grid = (shape[0] // self.core_shape[0], shape[1] // self.core_shape[1])
         self.n_cores = math.prod(self.grid) * math.prod(shape[2:])  # of one image
         blocks = () if block is None else (math.prod(self.grid),)
-        self.set_shapes(shape, (*blocks, int(n_measurements), *shape[2:]))
+        self.set_shapes(shape, (*blocks, n_rows, *shape[2:]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Measure ``(n, *image_shape) -> ``(n, *measurement_shape)````."""
+        """Measure ``(n, *image_shape) -> (n, *measurement_shape)``."""
         y = self.core.forward(self._cut(x))
         blocks, channels = math.prod(self.grid), self.n_cores // math.prod(self.grid)
         split = y.reshape(len(x), channels, blocks, y.shape[1])
@@ -125,10 +125,8 @@ def _core(shape: tuple, n_rows: int, kind: str, rng: np.random.Generator) -> Ope
     if kind not in ("gaussian", "orthogonal", "hadamard"):
         raise ValueError(f"kind must be 'gaussian', 'orthogonal' or 'hadamard'; got {kind!r}.")
     largest = {"orthogonal": n_pixels, "hadamard": 2 ** math.ceil(math.log2(n_pixels))}
-    if not 1 <= n_rows <= largest.get(kind, n_rows):
-        raise ValueError(
-            f"n_measurements must be from 1 to {largest.get(kind, 'any number')}; got {n_rows}."
-        )
+    if n_rows > largest.get(kind, n_rows):
+        raise ValueError(f"n_measurements must be from 1 to {largest[kind]}; got {n_rows}.")
     if kind == "hadamard":
         return RandomHadamard(shape, n_rows, rng)
     if n_rows * n_pixels > _LARGEST:

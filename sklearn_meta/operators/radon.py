@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sklearn_meta.operators import _solvers
 from sklearn_meta.operators._base import Operator
-from sklearn_meta.operators._checks import check_array, check_image_shape
+from sklearn_meta.operators._checks import check_array, check_count, check_image_shape
 from sklearn_meta.operators._materialize import SMALL, materialize
 from sklearn_meta.operators._sparse import SparseMatrix
 
@@ -56,21 +56,18 @@ class Radon(Operator):
     def __init__(self, image_shape: Any, angles: Any, *, n_detectors: int | None = None) -> None:
         shape = check_image_shape(image_shape)
         if np.ndim(angles) == 0:
-            if isinstance(angles, bool) or angles != int(angles) or angles < 1:
-                raise ValueError(f"the number of angles must be a positive int; got {angles!r}.")
-            angles = np.arange(int(angles)) * (180.0 / int(angles))
+            n_angles = check_count(angles, "the number of angles")
+            angles = np.arange(n_angles) * (180.0 / n_angles)
         self.angles = check_array(angles, "angles").flatten()
         if n_detectors is None:
             n_detectors = math.ceil(math.hypot(*shape[:2])) + 2
-        if isinstance(n_detectors, bool) or n_detectors != int(n_detectors) or n_detectors < 1:
-            raise ValueError(f"n_detectors must be a positive int; got {n_detectors!r}.")
-        self.n_detectors = int(n_detectors)
+        self.n_detectors = check_count(n_detectors, "n_detectors")
         self.matrix = SparseMatrix(_line_sums(shape[:2], self.angles.numpy(), self.n_detectors))
         self._spectrum: Any = None
         self.set_shapes(shape, (len(self.angles), self.n_detectors, *shape[2:]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project ``(n, *image_shape) -> ``(n, *measurement_shape)````."""
+        """Project ``(n, *image_shape) -> (n, *measurement_shape)``."""
         return self._fold(x, self.matrix.multiply, self.measurement_shape)
 
     def adjoint(self, y: Tensor) -> Tensor:

@@ -23,6 +23,9 @@ from sklearn_meta.operators import (
     Stack,
     as_operator,
 )
+from sklearn_meta.operators._from_numpy import FromNumpy
+from sklearn_meta.operators._from_physics import FromPhysics
+from sklearn_meta.operators._function_operators import LinearFunction
 
 
 class Physics(nn.Module):
@@ -39,6 +42,35 @@ class Physics(nn.Module):
     def A_adjoint(self, y):
         channels = self.kernel.expand(y.shape[1], 1, 3, 1)
         return nn.functional.conv_transpose2d(y, channels, groups=y.shape[1])
+
+
+class ByNumpy:
+    """A physics that computes outside of torch, in double precision: sums along each line."""
+
+    def A(self, x):
+        return torch.from_numpy(np.cumsum(x.numpy(), -1)).to(x)
+
+    def A_adjoint(self, y):
+        return torch.from_numpy(np.cumsum(y.numpy()[..., ::-1], -1)[..., ::-1].copy()).to(y)
+
+
+class Curved:
+    """A physics that is not linear."""
+
+    def A(self, x):
+        return torch.tanh(x.cumsum(-1))
+
+
+def running_sums(x):
+    return x.cumsum(1).cumsum(2)
+
+
+def sums_and_a_constant(x):
+    return x.cumsum(1) + 0.5
+
+
+def products(x):
+    return x * x.mean((1, 2), keepdim=True)
 
 
 def random(*shape, seed=0):
@@ -107,10 +139,16 @@ LINEAR = {
     ),
     "physics": as_operator(Physics(), SHAPE),
     "physics of colours": as_operator(Physics(), COLOUR),
+    # the adapters themselves, which small or known operators do without
+    "adapter of a linear operator": FromNumpy(SHAPE, sla.aslinearoperator(sparse(12, 35))),
+    "adapter of a physics": FromPhysics(SHAPE, ByNumpy()),
+    "adapter of a physics, colours": FromPhysics(COLOUR, ByNumpy()),
+    "adapter of a linear function": LinearFunction(running_sums, SHAPE, SHAPE),
 }
 PER_SAMPLE = {
     "masks": Mask(SHAPE, random(3, *SHAPE) < 0.6),
     "masks of colours": Mask(COLOUR, random(3, *COLOUR) < 0.6),
+    "masks for all colours": Mask(COLOUR, random(3, *COLOUR[:2]) < 0.6),
     "blur and masks": Mask(SHAPE, random(3, *SHAPE) < 0.6) @ Blur(SHAPE, KERNEL),
     "stack with masks": Stack(Mask(SHAPE, random(3, *SHAPE) < 0.6), Identity(SHAPE)),
 }
@@ -121,6 +159,10 @@ NONLINEAR = {
     "phase retrieval": PhaseRetrieval((4, 3)),
     "compose, not linear": Gamma(SHAPE) @ Blur(SHAPE, np.abs(KERNEL)),
     "stack, not linear": Stack(Gamma(SHAPE), Identity(SHAPE)),
+    "linear function and a constant": as_operator(sums_and_a_constant, SHAPE),
+    "law of each pixel": as_operator(torch.tanh, SHAPE),
+    "function": as_operator(products, SHAPE),
+    "physics, not linear": as_operator(Curved(), SHAPE),
 }
 ROUNDING = {"quantization": Quantization(SHAPE, 4)}
 # Computes in single precision itself.

@@ -6,8 +6,22 @@ import scipy.sparse as sp
 import scipy.sparse.linalg as sla
 import torch
 from scipy import ndimage
+from torch import nn
 
-from sklearn_meta.operators import Blur, Downsample, Fourier, Identity, Mask, Operator, as_operator
+from sklearn_meta.operators import (
+    Blur,
+    Downsample,
+    Fourier,
+    Identity,
+    Mask,
+    Operator,
+    PoissonCount,
+    Saturation,
+    Stack,
+    as_operator,
+)
+from sklearn_meta.operators._from_numpy import FromNumpy
+from sklearn_meta.operators._from_physics import FromPhysics
 from sklearn_meta.operators._recognise import CirculantGram, DiagonalGram, FewEigenvalues
 
 from ._operators import KERNEL, SHAPE, Physics, batch, linear_operator, random, sparse
@@ -38,6 +52,7 @@ def assert_is_matrix(operator, matrix):
 
 MATRIX = random(12, 35)
 SPARSE = sparse(12, 35)
+KEPT = random(*SHAPE) < 0.6
 
 
 @pytest.mark.parametrize(
@@ -224,12 +239,14 @@ INFINITE[3, 4] = np.nan
         (scaled(MATRIX, lambda x: x[:4]), "matvec of.*failed"),
         (scaled(MATRIX, None, lambda y: y), "rmatvec of.*failed"),
         (scaled(MATRIX, lambda x: np.sqrt(np.abs(MATRIX @ x))), "^matvec of .* is not linear"),
-        (scaled(MATRIX, lambda x: MATRIX @ x + 1), "^matvec of .* is not linear"),
+        (scaled(MATRIX, lambda x: MATRIX @ x + 1), "^matvec of .* is not linear.*subtract"),
         (scaled(MATRIX, None, lambda y: MATRIX.T @ np.tanh(y)), "^rmatvec of .* is not linear"),
         (scaled(MATRIX, None, lambda y: 2.5 * MATRIX.T @ y), r"the adjoint times 2\.5\."),
         (scaled(MATRIX, None, lambda y: -(MATRIX.T @ y)), r"the adjoint times -1\."),
         (scaled(MATRIX, None, lambda y: MATRIX.T @ y[::-1]), "rmatvec of .*not the adjoint.*both"),
-        (sla.LinearOperator((12, 35), matvec=lambda x: MATRIX @ x), "rmatvec of|no rmatvec"),
+        (sla.LinearOperator((12, 35), matvec=lambda x: MATRIX @ x), "A has no rmatvec"),
+        (sp.csr_array((0, 35)), "A has no rows"),
+        ([[1.0] * 35, [1.0]], "the matrix A must hold numbers, in rows of one length"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:divide by zero:RuntimeWarning")
@@ -237,6 +254,62 @@ INFINITE[3, 4] = np.nan
 def test_errors(given, message):
     with pytest.raises(ValueError, match=message):
         as_operator(given, SHAPE)
+
+
+class Duck:
+    """The least that counts as a linear operator."""
+
+    shape = MATRIX.shape
+
+    def matvec(self, x):
+        return MATRIX @ x
+
+    def rmatvec(self, y):
+        return MATRIX.T @ y
+
+
+def test_a_linear_operator_needs_three_attributes():
+    assert_is_matrix(as_operator(Duck(), SHAPE), MATRIX)
+    lame = type("Lame", (), {"shape": Duck.shape, "matvec": Duck.matvec})()
+    with pytest.raises(ValueError, match="A has no rmatvec, its adjoint"):
+        as_operator(lame, SHAPE)
+
+
+def test_sides_that_work_in_place_leave_the_image_alone():
+    def doubled(function, values):
+        values *= 2
+        return function(values) / 2
+
+    matrix = sparse(12, 35)
+    given = scaled(
+        matrix,
+        lambda x: doubled(lambda v: matrix @ v, x),
+        lambda y: doubled(lambda v: matrix.T @ v, y),
+    )
+    operator = FromNumpy(SHAPE, given)
+    for n in (1, 3):
+        x, y = batch(SHAPE, n), batch((12,), n)
+        measured, back = operator.forward(x), operator.adjoint(y)
+        assert torch.equal(x, batch(SHAPE, n))
+        assert torch.equal(y, batch((12,), n))
+        np.testing.assert_allclose(measured, x.flatten(1).numpy() @ matrix.toarray().T)
+        np.testing.assert_allclose(back.flatten(1), y.numpy() @ matrix.toarray())
+    assert_is_matrix(as_operator(given, SHAPE), matrix.toarray())
+
+
+def test_both_products_with_the_adjoint_are_checked():
+    class Lying(sla.LinearOperator):
+        def _matvec(self, x):
+            return MATRIX @ x.ravel()
+
+        def _rmatvec(self, y):
+            return 2.0 * MATRIX.T @ y.ravel()
+
+        def _rmatmat(self, y):
+            return MATRIX.T @ y
+
+    with pytest.raises(ValueError, match="^rmatvec of .* by itself and in a batch"):
+        as_operator(Lying(np.float64, MATRIX.shape), SHAPE)
 
 
 def test_measurements_that_change_are_refused():
@@ -258,9 +331,17 @@ def test_image_shape(shape):
         as_operator(MATRIX, shape)
 
 
-def test_measurement_shape_has_to_fit():
+@pytest.mark.parametrize("shape", [(5, 5), 12, (-3, -4), (), (2.0, 6.0), "ab"])
+def test_measurement_shape_has_to_fit(shape):
     with pytest.raises(ValueError, match="measurement_shape"):
-        as_operator(MATRIX, SHAPE, (5, 5))
+        as_operator(MATRIX, SHAPE, shape)
+
+
+def test_counts_keep_their_noise():
+    counts = PoissonCount(SHAPE, 4.0)
+    assert as_operator(counts, SHAPE, SHAPE) is counts
+    with pytest.raises(ValueError, match=r"measurement_shape is \(35,\)"):
+        as_operator(counts, SHAPE, (35,))
 
 
 class WrongSide(Operator):
@@ -287,12 +368,44 @@ class WrongSide(Operator):
         ({"forward": lambda x: x * 1j}, "^forward of WrongSide returns complex"),
         ({"forward": lambda x: x - x.mean(0)}, "by itself and in a batch"),
         ({"forward": lambda x: x.sqrt().nan_to_num()}, "^forward of WrongSide is not linear"),
+        ({"forward": lambda x: x.mul_(2) / 2}, "^forward of WrongSide changes its input in place"),
+        ({"adjoint": lambda y: y.mul_(2) / 2}, "^adjoint of WrongSide changes its input in place"),
     ],
 )
 def test_own_operators_are_checked(sides, message):
     assert as_operator(WrongSide(), SHAPE).gram_solver() is not None
     with pytest.raises(ValueError, match=message):
         as_operator(WrongSide(**sides), SHAPE)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda A: Mask(SHAPE, KEPT) @ A,
+        lambda A: Stack(Identity(SHAPE), Mask(SHAPE, KEPT) @ A),
+        lambda A: Saturation(None, A),
+        lambda A: A.T,
+    ],
+    ids=["compose", "stack", "law", "adjoint"],
+)
+def test_own_operators_are_checked_inside_of_others(wrap):
+    right = wrap(WrongSide())
+    assert as_operator(right, None) is right
+    with pytest.raises(ValueError, match=r"^adjoint of WrongSide.*the adjoint times 3\."):
+        as_operator(wrap(WrongSide(adjoint=lambda y: 3 * y)), None)
+
+
+class OneSided(Operator):
+    def __init__(self):
+        self.set_shapes(SHAPE, SHAPE[:1])
+
+    def forward(self, x):
+        return x.sum(2)
+
+
+def test_an_operator_of_ones_own_needs_its_adjoint():
+    with pytest.raises(ValueError, match="^OneSided has no adjoint.*or is_linear to be False"):
+        as_operator(OneSided(), SHAPE)
 
 
 class Clipped:
@@ -329,6 +442,94 @@ class WrongPhysics(Physics):
 def test_physics_is_checked():
     with pytest.raises(ValueError, match=r"^A_adjoint of WrongPhysics.*the adjoint times 3"):
         as_operator(WrongPhysics(), SHAPE)
+
+
+class Parameters(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.factors = nn.Parameter(torch.arange(1.0, 8.0))
+
+    def A(self, x):
+        return x.mul_(self.factors)
+
+    def A_adjoint(self, y):
+        return self.A(y)
+
+
+def test_physics_may_have_parameters_and_work_in_place():
+    operator = FromPhysics(SHAPE, Parameters())
+    x = batch(SHAPE, dtype=torch.float32)
+    before = x.clone()
+    expected = before.numpy() * np.arange(1.0, 8.0, dtype=np.float32)
+    np.testing.assert_allclose(operator.forward(x)[:, 0], expected)
+    assert torch.equal(x, before)
+    np.testing.assert_allclose(operator @ x.numpy(), expected[:, None], rtol=1e-6)
+
+
+class Views:
+    def A(self, x):
+        return x.view(len(x), -1).cumsum(1)
+
+    def A_adjoint(self, y):
+        return (
+            y.view(len(y), 3, 6, 4)
+            .flip(1, 2, 3)
+            .view(len(y), -1)
+            .cumsum(1)
+            .view(len(y), 3, 6, 4)
+            .flip(1, 2, 3)
+        )
+
+
+def test_physics_sees_the_usual_layout():
+    x = images((6, 4, 3))
+    expected = x.transpose(0, 3, 1, 2).reshape(3, -1).cumsum(1)
+    operator = FromPhysics((6, 4, 3), Views())
+    np.testing.assert_allclose(operator @ x, expected)
+    back = operator.adjoint(operator.forward(torch.from_numpy(x)))
+    assert float((back * torch.from_numpy(x)).sum()) == pytest.approx((expected**2).sum())
+
+
+class Layered(nn.Module):
+    """A function of images, one of whose layers happens to be called A."""
+
+    def __init__(self):
+        super().__init__()
+        self.A = nn.Linear(7, 4, bias=False)
+
+    def forward(self, x):
+        return torch.relu(self.A(x))
+
+
+def test_a_layer_called_A_does_not_make_a_physics():
+    module = Layered()
+    operator = as_operator(module, SHAPE)
+    x = batch(SHAPE, dtype=torch.float32) - 0.5
+    torch.testing.assert_close(operator.forward(x), module(x).detach(), rtol=1e-4, atol=1e-5)
+
+
+class LogPhysics:
+    def A(self, x):
+        return torch.log(x + 0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "law"),
+    [(lambda x: x.sqrt(), np.sqrt), (LogPhysics(), lambda x: np.log(x + 0.01))],
+    ids=["function", "physics"],
+)
+def test_a_law_of_each_pixel_need_not_exist_outside_of_the_unit_interval(given, law):
+    x = images(SHAPE)
+    operator = as_operator(given, SHAPE)
+    measured = operator @ x
+    np.testing.assert_allclose(measured.reshape(x.shape), law(x))
+    low, high = operator.interval(torch.from_numpy(measured))
+    np.testing.assert_allclose(((low + high) / 2).reshape(x.shape), x, atol=1e-6)
+
+
+def test_what_is_solved_by_its_derivative_has_to_exist_everywhere():
+    with pytest.raises(ValueError, match="NaN or infinite values for finite ones, between -"):
+        as_operator(lambda x: x.cumsum(1).sqrt(), SHAPE)
 
 
 def test_identity_matrix_is_solved_at_once():

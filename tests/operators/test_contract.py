@@ -6,13 +6,14 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.model_selection import GridSearchCV
 from torch.autograd import gradcheck, gradgradcheck
 
 from sklearn_meta import operators
 from sklearn_meta.operators import Compose, Identity, Operator
 
-from ._operators import ALL, LINEAR, NONLINEAR, PER_SAMPLE, ROUNDING, SINGLE, batch
+from ._operators import ALL, LINEAR, NONLINEAR, PER_SAMPLE, ROUNDING, SHAPE, SINGLE, batch, random
 
 SIDES = {**LINEAR, **PER_SAMPLE}
 
@@ -61,6 +62,89 @@ def test_applied_to_arrays(name):
         np.testing.assert_allclose(one, y[0].ravel(), rtol=1e-6, atol=1e-6)
     with pytest.raises(ValueError, match="takes arrays of shape"):
         operator @ np.zeros((3, 2))
+
+
+@parameters(ALL)
+def test_whole_numbers_are_numbers(name):
+    operator = ALL[name]
+    x = (10 * batch(operator.image_shape)).long()
+    y = operator @ x.double()
+    assert torch.equal(operator @ x, y)
+    np.testing.assert_array_equal(operator @ x.numpy(), y.numpy())
+
+
+@parameters(ALL)
+def test_the_result_shares_nothing_with_the_image(name):
+    operator = ALL[name]
+    x = batch(operator.image_shape)
+    for values in (x, x.numpy()):
+        y = operator @ values
+        y += 1
+        assert torch.equal(x, batch(operator.image_shape))
+
+
+@parameters(LINEAR)
+def test_differentiable_after_inference_mode(name):
+    operator = copy.copy(LINEAR[name])  # without what others cast
+    x = batch(operator.image_shape, dtype=torch.float32)
+    expected = operator.adjoint(operator.forward(x))
+    operator = copy.copy(operator)
+    with torch.inference_mode():
+        torch.testing.assert_close(operator.adjoint(operator.forward(x)), expected)
+        operator.gram_solver()
+    x.requires_grad_()
+    y = operator.forward(x)
+    y.square().sum().backward()
+    torch.testing.assert_close(x.grad, 2 * operator.adjoint(y.detach()))
+
+
+@parameters(NONLINEAR)
+def test_derivatives_in_inference_mode(name):
+    operator = NONLINEAR[name]
+    x, y = batch(operator.image_shape), batch(operator.measurement_shape)
+    expected = operator.vjp(x, y), operator.jvp(x, x)
+    with torch.inference_mode():
+        again = x.clone()
+        torch.testing.assert_close(operator.vjp(again, y.clone()), expected[0])
+        torch.testing.assert_close(operator.jvp(again, again), expected[1])
+
+
+def test_any_layout_of_arrays():
+    x = batch(SHAPE).numpy()
+    frozen = x.copy()
+    frozen.flags.writeable = False
+    for values in (x[::-1][::-1], np.asfortranarray(x), frozen, x.astype(">f8"), x.tolist()):
+        np.testing.assert_array_equal(LINEAR["blur"] @ values, LINEAR["blur"] @ x)
+
+
+def test_what_is_not_real_is_not_measured():
+    operator, x = LINEAR["matrix"], batch(SHAPE)
+    for values in (x * 1j, (x * 1j).numpy()):
+        with pytest.raises(ValueError, match="Dense takes real values; got complex"):
+            operator @ values
+    with pytest.raises(ValueError, match="Dense takes arrays of numbers; got ndarray"):
+        operator @ np.full(SHAPE, "dark")
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_grid_search_over_operators(n_jobs):
+    class Measure(RegressorMixin, BaseEstimator):  # local: workers cannot import this file
+        def __init__(self, operator=None):
+            self.operator = operator
+
+        def fit(self, X, y):
+            return self
+
+        def predict(self, X):
+            return self.operator @ X
+
+    candidates = [LINEAR["mask"], LINEAR["blur"], LINEAR["identity"]]
+    X = random(8, 35)
+    search = GridSearchCV(Measure(), {"operator": candidates}, cv=2, n_jobs=n_jobs)
+    search.fit(X, LINEAR["blur"] @ X)
+    np.testing.assert_allclose(search.predict(X), LINEAR["blur"] @ X)
+    assert search.best_index_ == 1
+    assert search.best_score_ == pytest.approx(1.0)
 
 
 @parameters(ALL)

@@ -152,6 +152,25 @@ def test_derivative_of_quantization_is_that_of_its_curve():
     torch.testing.assert_close(rounded.jvp(x, v), smooth.jvp(x, v))
 
 
+def test_second_derivative_of_quantization_is_that_of_its_curve():
+    x = images().requires_grad_()
+    seconds = []
+    for operator in (Quantization(SHAPE, 2, gamma=2.2), Gamma(SHAPE, 2.2)):
+        (first,) = torch.autograd.grad(operator.forward(x).sum(), x, create_graph=True)
+        seconds.append(torch.autograd.grad(first.sum(), x)[0])
+    torch.testing.assert_close(*seconds)
+    torch.testing.assert_close(seconds[1], (1 / 2.2) * (1 / 2.2 - 1) * x.detach() ** (1 / 2.2 - 2))
+
+
+def test_derivatives_of_a_modulus_of_zero_are_zero():
+    operator = PhaseRetrieval(SHAPE)
+    x = torch.zeros((1, *SHAPE), dtype=torch.float64, requires_grad=True)
+    (first,) = torch.autograd.grad(operator.forward(x).sum(), x, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), x)
+    assert not first.any()
+    assert not second.any()
+
+
 def test_gamma_is_the_power_and_straight_below():
     operator = Gamma((1, 3), 2.0)
     y = operator.forward(torch.tensor([[[0.25, 0.0, -1e-4]]], dtype=torch.float64))
@@ -237,6 +256,7 @@ def test_norm_of_counts_is_that_of_their_operator():
         (lambda: Saturation(SHAPE, gain=0), "gain must be a positive"),
         (lambda: Saturation(SHAPE, low=1, high=0), "low must be below"),
         (lambda: Saturation((4, 4), A), "differs from that of the operator"),
+        (lambda: Saturation(5, A), "image_shape must be"),
         (lambda: Saturation(SHAPE, Gamma(SHAPE)), "has to be linear"),
         (lambda: Gamma(SHAPE, -1), "gamma must be"),
         (lambda: Quantization(SHAPE, 0), "bits must be"),

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from sklearn_meta.operators._function_operators import LinearFunction
 from sklearn_meta.operators._hadamard import hadamard
 from sklearn_meta.operators._materialize import materialize
 from sklearn_meta.operators.fourier import Fourier
@@ -118,6 +119,18 @@ def test_rows_are_orthonormal(kind):
     torch.testing.assert_close(matrix @ matrix.T, torch.eye(9, dtype=torch.float64))
 
 
+def test_a_matrix_is_found_by_few_units_at_a_time():
+    matrix, seen = images((3,), 100 * 80, seed=2), []
+
+    def function(x):
+        seen.append(x.numel())
+        return x.flatten(1) @ matrix
+
+    found = materialize(LinearFunction(function, (100, 80), (3,)), use_adjoint=False).matrix
+    torch.testing.assert_close(found, matrix.T)
+    assert max(seen) <= 2**22  # all at once would be 2**26 numbers
+
+
 def test_padded_hadamard_rows_have_unit_length():
     matrix = materialize(RandomProjection((3, 5), 16, "hadamard", random_state=0)).matrix
     torch.testing.assert_close(matrix.square().sum(1), torch.ones(16, dtype=torch.float64))
@@ -183,8 +196,13 @@ def test_line_mask():
         (lambda: RandomProjection((4, 4), 17, "orthogonal"), "from 1 to 16"),
         (lambda: RandomProjection((4, 5), 3, block=2), "do not divide"),
         (lambda: RandomProjection((256, 256), 16384), "does not fit into memory"),
-        (lambda: RandomProjection((4, 4), 2.5), "must be an int"),
-        (lambda: Radon((4, 4), 0), "positive int"),
+        (lambda: RandomProjection((4, 4), 2.5), "n_measurements must be a positive int; got 2.5"),
+        (lambda: RandomProjection((4, 4), None), "n_measurements must be a positive int"),
+        (lambda: RandomProjection((4, 4), -1), "n_measurements must be a positive int"),
+        (lambda: RandomProjection((5, 5), 2, block=2.5), "block must be a positive int"),
+        (lambda: Radon((4, 4), 0), "number of angles must be a positive int"),
+        (lambda: Radon((4, 4), None), "number of angles must be a positive int"),
+        (lambda: Radon((4, 4), np.nan), "number of angles must be a positive int"),
         (lambda: Radon((4, 4), [0.0, np.nan]), "not finite"),
         (lambda: Radon((4, 4), 3, n_detectors=0), "n_detectors"),
         (lambda: Fourier((4, 4), np.zeros((4, 4))), "keeps no frequency"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from scipy import ndimage, signal
 
@@ -130,8 +131,9 @@ def test_errors(make, message):
 def test_only_operators_are_combined(combine):
     with pytest.raises(TypeError, match="as_operator"):
         combine(Identity((5, 4)), np.eye(20))
-    with pytest.raises((TypeError, ValueError)):
-        np.ones((20, 20)) @ Identity((5, 4))
+    for matrix in (np.ones((20, 20)), torch.ones((20, 20)), sp.eye_array(20, format="csr")):
+        with pytest.raises(TypeError, match=r"@ Identity is not defined: op @ x measures"):
+            matrix @ Identity((5, 4))
 
 
 def test_stack_concatenates():

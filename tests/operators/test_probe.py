@@ -323,10 +323,6 @@ def test_colour():
     agrees(operator, function, (5, 4, 3))
 
 
-def in_place(x):
-    return x.mul_(2.0)
-
-
 def noisy(x, source=generator(0)):  # noqa: B008
     return x + torch.randn(x.shape, generator=source, dtype=x.dtype)
 
@@ -341,17 +337,42 @@ def noisy(x, source=generator(0)):  # noqa: B008
         (lambda x: x.flatten(), ValueError, "for each image"),
         (noisy, ValueError, "is random"),
         (lambda x: x - x.mean(), ValueError, "depends on its batch"),
-        (in_place, ValueError, "in place"),
         (lambda x: torch.zeros_like(x), ValueError, "does not depend on the image"),
         (lambda x: torch.fft.fft2(x), TypeError, "complex"),
         (lambda x: x.numpy(), TypeError, "returned ndarray"),
         (lambda x: x @ torch.eye(9), ValueError, "failed on a batch of shape"),
+        (
+            nn.Conv2d(1, 1, 3),
+            ValueError,
+            r"\(2, 6, 7\) \(channels, if any, come last.* to have 1 channels, but got 2",
+        ),
         (lambda x: (linear(x) ** 2 + x.sum((1, 2))[:, None]).detach(), ValueError, "differentiate"),
     ],
 )
 def test_what_is_no_operator_is_refused(function, error, message):
     with pytest.raises(error, match=message):
         probe(function, SHAPE)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_a_function_may_work_in_place(dtype):
+    flat = nn.utils.skip_init(nn.Linear, N, 30, bias=False, dtype=dtype)
+    with torch.no_grad():
+        flat.weight.copy_(MATRIX)
+    operator = probe(nn.Sequential(nn.LeakyReLU(0.1, inplace=True), nn.Flatten(), flat), SHAPE)
+    x = (images() - 0.5).to(dtype)
+    before = x.clone()
+    expected = linear(torch.where(x < 0, 0.1 * x, x))
+    torch.testing.assert_close(operator.forward(x), expected, rtol=1e-5, atol=1e-5)
+    assert torch.equal(x, before)
+    double = probe(lambda z: z.mul_(2.0), SHAPE)
+    torch.testing.assert_close(double.forward(x), 2.0 * before)
+
+
+def test_a_function_sees_the_usual_layout():
+    operator = probe(lambda x: torch.tanh(x.view(len(x), -1)).cumsum(1), SHAPE)
+    x = images(shape=SHAPE[::-1]).transpose(1, 2)
+    torch.testing.assert_close(operator.forward(x), torch.tanh(x.flatten(1)).cumsum(1))
 
 
 def test_zero_derivative_is_told():
