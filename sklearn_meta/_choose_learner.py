@@ -13,6 +13,7 @@ from sklearn_meta.learners.reconstruction import (
     ReconstructionLearner,
     get_reconstruction_learner,
 )
+from sklearn_meta.learners.reconstruction._images_of_tasks import are_measured_only
 from sklearn_meta.operators import Operator
 
 #: Images of up to so many pixels are small: their joint distribution can be learned.
@@ -31,10 +32,10 @@ def has_enough_images(images: Sequence[np.ndarray]) -> bool:
     Then what they share can be learned from them alone.
     """
     shapes = {each.shape[1:] for each in images}
-    if len(shapes) != 1:
-        return False
-    n_pixels = math.prod(shapes.pop())
-    n_images = sum(len(each) for each in images)
+    return len(shapes) == 1 and _are_enough(sum(map(len, images)), math.prod(shapes.pop()))
+
+
+def _are_enough(n_images: int, n_pixels: int) -> bool:
     return n_pixels <= SMALL and n_images >= max(FEWEST, n_pixels / PIXELS_PER_IMAGE)
 
 
@@ -43,7 +44,9 @@ def choose_learner(tasks: Sequence[ImageTask]) -> ReconstructionLearner:
 
     Small images, of which there are enough, have a mixture of Gaussians, whose number of components
     held-out images decide: one is the linear estimator. Large ones, and small ones of which there
-    are few, have an unrolled network; under operators that are not linear, plug and play.
+    are few, have an unrolled network; under operators that are not linear, plug and play. Where
+    there are measurements alone, a Gaussian is learned from these, if images are small and there
+    are enough of them; else plug and play learns nothing, and starts from what is bundled.
 
     Parameters
     ----------
@@ -59,6 +62,11 @@ def choose_learner(tasks: Sequence[ImageTask]) -> ReconstructionLearner:
         return get_reconstruction_learner("plug_and_play")
     if has_enough_images(images):
         return get_reconstruction_learner("gaussian_mixture")
+    if not images:
+        is_told = are_measured_only(tasks) and _are_enough(
+            sum(len(task.measurements) for task in tasks), operators[0].n_pixels
+        )
+        return get_reconstruction_learner("gaussian" if is_told else "plug_and_play")
     return get_reconstruction_learner("unrolled")
 
 

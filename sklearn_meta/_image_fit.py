@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sklearn_meta._adapted_images import AdaptedImages, device_of, learner_of
+from sklearn_meta._blended_images import BlendedImages
 from sklearn_meta._choose_learner import NETWORKS, has_enough_images
 from sklearn_meta._image_support import ImageSupport
 from sklearn_meta._learn_images import learn_from, new_image_learner
@@ -22,15 +23,17 @@ from sklearn_meta.learners.reconstruction import (
     get_reconstruction_learner,
     reconstruction_learner_config,
 )
-from sklearn_meta.learners.reconstruction._held_out_rows import choose_on_rows, clear_gain
+from sklearn_meta.learners.reconstruction._adaptation import LARGE
+from sklearn_meta.learners.reconstruction._data_step import DataTerm
 from sklearn_meta.learners.reconstruction._nonlinear_noise import gain_of_counts
 from sklearn_meta.learners.reconstruction._operator_regression import regress_operator
+from sklearn_meta.learners.reconstruction._unrolled_steps import diagonal_of_misfit, seen_pixels
 
 if TYPE_CHECKING:
     from sklearn_meta._reconstructor import MetaReconstructor
 
-#: Measurements beyond which a comparison of learners would take too long.
-MOST_TO_COMPARE = 2**17
+#: Learner that the bundled prior gives a second opinion by.
+RIVAL = "plug_and_play"
 
 
 def adapt_to_support(
@@ -67,8 +70,8 @@ def adapt_to_support(
         # The pairs are used up: the operator fits them better than it fits what is to come.
         operator, pairs = regress_operator(*pairs, noise), (None, None)
     adapted = AdaptedImages(prior, learner, operator, noise, device, *pairs)
-    if isinstance(given, str) and given == "auto" and pairs[0] is not None:
-        adapted = _or_bundled(adapted, *pairs)
+    if pairs[0] is not None:
+        adapted = _with_bundled(adapted, pairs[0])
     rows = None if support.measurements is None else (support.measurements, support.images)
     return trained | {
         "_adapted": adapted,
@@ -81,39 +84,23 @@ def adapt_to_support(
     }
 
 
-def _or_bundled(
-    adapted: AdaptedImages, measurements: np.ndarray, images: np.ndarray | None
-) -> AdaptedImages:
-    """Plug and play with the bundled prior in place of unrolled steps, where it is clearly better.
+def _with_bundled(
+    adapted: AdaptedImages, measurements: np.ndarray
+) -> AdaptedImages | BlendedImages:
+    """Unrolled steps beside plug and play with the bundled prior, where measurements can judge.
 
-    At the images that are known, else at measurements that are hidden from both: so that a prior
-    of tasks that have little to do with this one does not harm.
+    Where every pixel is measured by itself, nothing hidden is foretold as what was seen is.
     """
-    name = reconstruction_learner_config(adapted.learner)["name"]
-    if name != "unrolled" or measurements.size > MOST_TO_COMPARE:
+    config = reconstruction_learner_config(adapted.learner)
+    operator = adapted.operator
+    if config["name"] != "unrolled" or config["params"]["adaptation"] == "none":
         return adapted
-    other = AdaptedImages(
-        bundled_prior("reconstructor", "image"),
-        get_reconstruction_learner("plug_and_play"),
-        adapted.operator,
-        adapted.noise,
-        adapted.device,
-        measurements,
-        images,
-    )
-    ways = [
-        lambda kept, one=one: torch.from_numpy(one.reconstruct(kept.numpy())[0])
-        for one in (adapted, other)
-    ]
-    values = torch.from_numpy(measurements)
-    if images is None:
-        generator = torch.Generator().manual_seed(0)
-        is_better = choose_on_rows(ways, adapted.operator, values, generator) == 1
-    else:
-        truth = torch.from_numpy(images)
-        errors = [(way(values) - truth).square().flatten(1).mean(1) for way in ways]
-        is_better = clear_gain(*errors) > 0
-    return other if is_better else adapted
+    seen = seen_pixels(diagonal_of_misfit(DataTerm(operator, torch.from_numpy(measurements))))
+    if operator.n_pixels > LARGE or (seen is not None and bool(seen.all())):
+        return adapted
+    bundled, learner = bundled_prior("reconstructor", "image"), get_reconstruction_learner(RIVAL)
+    other = AdaptedImages(bundled, learner, operator, adapted.state.noise, adapted.device)
+    return BlendedImages(adapted, other, measurements)
 
 
 def _prior_for(

@@ -83,6 +83,7 @@ def read_support(
         The message names what is wrong.
     """
     adapt_to = check_adapt_to(owner.adapt_to)
+    check_random_state(owner.random_state)
     shape = None if owner.image_shape is None else check_image_shape(owner.image_shape)
     if X is None:
         if y is not None:
@@ -110,6 +111,7 @@ def read_support(
         known = read_operator(operator, shape)
         check_n_images(known, len(rows.values))
     elif is_target:
+        _check_pairs_tell(rows, y)
         known = None
     else:
         is_table = shape is None and rows.is_flat and may_be_table
@@ -133,6 +135,19 @@ def check_adapt_to(adapt_to: Any) -> str:
     raise ValueError(f"adapt_to is {adapt_to!r}, expected 'auto', 'measurements' or 'targets'.")
 
 
+def check_random_state(random_state: Any) -> None:
+    """Raise ValueError where no random numbers come from the parameter `random_state`."""
+    if isinstance(random_state, np.random.RandomState):
+        return
+    try:
+        np.random.default_rng(random_state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"random_state is {random_state!r}, expected an int >= 0, a numpy.random.RandomState "
+            "or None."
+        ) from error
+
+
 def check_n_images(operator: Operator, n_images: int) -> None:
     """Raise ValueError where an operator that differs from image to image is for others."""
     if operator.n_samples is not None and operator.n_samples != n_images:
@@ -151,6 +166,46 @@ def check_shape_agrees(operator: Operator, image_shape: Shape | None) -> None:
         )
 
 
+def holds_images(
+    y: Any,
+    shape: Shape | None,
+    prior_shape: Shape | None,
+    may_be_labels: bool,
+    to_leave_out: str,
+) -> bool:
+    """Whether `y` holds images, by its shape, or labels.
+
+    Parameters
+    ----------
+    y : array-like
+    shape : tuple of int or None
+        Of the images, where it is known.
+    prior_shape : tuple of int or None
+        Of the images of meta-training. Those of another shape are images all the same.
+    may_be_labels : bool
+        Whether labels, of one axis or two, are of use; arrays of more axes never are.
+    to_leave_out : str
+        What the user does whose `y` is neither, for the message.
+
+    Raises
+    ------
+    ValueError
+        If it holds neither images nor what may be labels.
+    """
+    found = is_image_of(y, shape, may_be_labels) or (
+        shape is None and prior_shape is not None and is_image_of(y, prior_shape, may_be_labels)
+    )
+    given = trailing_shape(y)
+    if not found and (not may_be_labels or len(given) > 1):
+        rows = f"rows of shape {given}" if given else "one number or label a row"
+        raise ValueError(
+            f"y has {rows}, expected images of shape "
+            f"{shape or prior_shape or '(H, W) or (H, W, C)'}, or flat ones with image_shape set. "
+            f"{to_leave_out}"
+        )
+    return found
+
+
 def _shape_of(operator: Any) -> Shape | None:
     return operator.image_shape if isinstance(operator, Operator) else None
 
@@ -162,20 +217,23 @@ def _is_target(
         return False
     if y is None:
         raise ValueError("adapt_to is 'targets', but there is no y; pass the images as y.")
-    if adapt_to == "targets":
-        return True
-    # Images of another shape than those of meta-training are images all the same.
-    found = is_image_of(y, shape) or (
-        shape is None and prior_shape is not None and is_image_of(y, prior_shape)
+    return holds_images(
+        y,
+        shape,
+        prior_shape,
+        may_be_labels=may_ignore and adapt_to == "auto",
+        to_leave_out="To leave y unused, set adapt_to='measurements'.",
     )
-    if not found and (not may_ignore or len(trailing_shape(y)) > 1):
-        wanted = shape or prior_shape
-        raise ValueError(
-            f"y has rows of shape {trailing_shape(y)}, expected images of shape "
-            f"{wanted or '(H, W) or (H, W, C)'}, or flat ones with image_shape set. To leave y "
-            "unused, set adapt_to='measurements'."
-        )
-    return found
+
+
+def _check_pairs_tell(rows: Rows, y: Any) -> None:
+    """Raise ValueError where pairs say of an unknown operator that it measures nothing."""
+    for name, values in (("X", rows.values), ("y", np.asarray(y))):
+        if not (values != 0).any():
+            raise ValueError(
+                f"{name} is 0 everywhere, so that no operator can be learned from the pairs: pass "
+                "others, or operator=."
+            )
 
 
 def _shape_of_targets(y: Any, prior_shape: Shape | None) -> Shape:

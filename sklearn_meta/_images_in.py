@@ -59,11 +59,7 @@ def read_rows(owner: Any, X: Any, *, reset: bool, name: str = "X", names: bool =
     TypeError, ValueError
         As scikit-learn words it.
     """
-    if getattr(getattr(X, "dtype", None), "kind", "") == "c":
-        raise ValueError(
-            f"Complex data not supported: {name} is complex, expected real numbers; stack both "
-            f"parts, as in np.stack([{name}.real, {name}.imag], axis=1)."
-        )
+    _refuse_complex(X, name, axis=1)
     rules = {"dtype": [np.float64, np.float32], "ensure_all_finite": "allow-nan"}
     if _is_table(X):
         if names:
@@ -97,8 +93,9 @@ def read_images(y: Any, image_shape: Shape, name: str = "y") -> np.ndarray:
     Raises
     ------
     ValueError
-        If they are not finite numbers or of another shape.
+        If they are not finite, real numbers or of another shape.
     """
+    _refuse_complex(y, name, axis=-1)
     array = check_array(y, allow_nd=True, dtype=np.float64, input_name=name)
     return shaped(array, image_shape, name, "image").copy()
 
@@ -134,19 +131,21 @@ def shaped(values: np.ndarray, shape: Shape, name: str, kind: str) -> np.ndarray
     raise ValueError(message)
 
 
-def is_image_of(y: Any, image_shape: Shape | None) -> bool:
-    """Whether `y` may be images, by its trailing shape; flat ones have more than one pixel.
+def is_image_of(y: Any, image_shape: Shape | None, may_be_labels: bool = True) -> bool:
+    """Whether `y` may be images, by its trailing shape.
 
     Parameters
     ----------
     y : array-like
     image_shape : tuple of int or None
         None where it is not known: then images have two axes each, or three.
+    may_be_labels : bool, default=True
+        Whether one number a row is a label, and no flat image of one pixel.
     """
     given = trailing_shape(y)
     if image_shape is None:
         return len(given) in (2, 3)
-    is_flat = given == (math.prod(image_shape),) and given[0] > 1
+    is_flat = given == (math.prod(image_shape),) and (given[0] > 1 or not may_be_labels)
     return is_flat or _squeezed(given) == _squeezed(image_shape)
 
 
@@ -178,6 +177,15 @@ def pixel_names(image_shape: Shape) -> np.ndarray:
     """Names of the pixels of an image, in the order of a flat one."""
     names = ["_".join(map(str, ("pixel", *index))) for index in np.ndindex(*image_shape)]
     return np.array(names, dtype=object)
+
+
+def _refuse_complex(values: Any, name: str, axis: int) -> None:
+    """Raise ValueError where values are complex; scikit-learn would print all of them."""
+    if getattr(getattr(values, "dtype", None), "kind", "") == "c":
+        raise ValueError(
+            f"Complex data not supported: {name} is complex, expected real numbers; stack both "
+            f"parts, as in np.stack([{name}.real, {name}.imag], axis={axis})."
+        )
 
 
 def _is_table(X: Any) -> bool:

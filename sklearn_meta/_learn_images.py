@@ -11,6 +11,7 @@ from sklearn.base import clone
 
 from sklearn_meta._adapted_images import device_of
 from sklearn_meta._choose_learner import choose_learner
+from sklearn_meta._image_support import check_random_state
 from sklearn_meta._image_tasks import check_image_tasks
 from sklearn_meta._learning import IMAGE_TRAINING_PARAMETERS, versions
 from sklearn_meta._noise_in import read_noise
@@ -56,6 +57,7 @@ def learn_image_prior(
     TypeError, ValueError
         If a task or a parameter cannot be used; the message names it.
     """
+    check_random_state(estimator.random_state)
     shape = estimator.image_shape
     shape = None if shape is None else check_image_shape(shape)
     checked = check_image_tasks(estimator, tasks, shape)

@@ -9,7 +9,6 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 
 from sklearn_meta._images_in import (
     Rows,
-    is_image_of,
     like_input,
     pixel_names,
     read_images,
@@ -56,9 +55,10 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
     learner : str or ReconstructionLearner, default="auto"
         What is learned, and how images are reconstructed. "auto" is `GaussianPrior` or
         `GaussianMixturePrior` where images are small and there are enough of them, by held-out
-        images, else a denoising network. Gaussian priors serve linear operators only: under others,
-        images in [0, 1] are reconstructed from the bundled prior. This and the parameters from
-        `batch_size` to `max_time` are fixed by the prior: set beside one they raise.
+        images, or enough of their measurements alone; else a denoising network. Gaussian priors
+        serve linear operators only: under others, images in [0, 1] are reconstructed from the
+        bundled prior. This and the parameters from `batch_size` to `max_time` are fixed by the
+        prior: set beside one they raise.
     adapt_to : {"auto", "measurements", "targets"}, default="auto"
         What ``fit`` adapts to: measurements alone, whatever `y` is, or `y`, which holds the images.
         "auto" takes `y` for the images where its trailing shape is `image_shape`, or its product
@@ -440,23 +440,37 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
             Measurements.
         y : array-like of shape ``(n, *image_shape)`` or (n, n_pixels), default=None
             The images; see `sklearn_meta.metrics.psnr`. Without them, and where `y` is labels, a
-            tenth of the measurements is hidden, and how well it is foreseen by what is
-            reconstructed from the others is the score.
+            tenth of the measurements is hidden, but never all of an image, and how well it is
+            foreseen by what is reconstructed from the others is the score.
 
         Returns
         -------
         float
+
+        Raises
+        ------
+        ValueError
+            If `y` has the axes of images, but not their shape; or it holds none, and no image has
+            two measurements, of which one could be hidden.
         """
+        from sklearn_meta._image_support import holds_images
+
         rows = self._rows_of(X)
-        if y is not None and is_image_of(y, self.image_shape_):
-            y = read_images(y, self.image_shape_)
+        if y is not None and holds_images(
+            y,
+            self.image_shape_,
+            None,
+            may_be_labels=self.adapt_to != "targets",
+            to_leave_out="To be judged by hidden measurements, leave y out.",
+        ):
+            read_images(y, self.image_shape_)
+            # As it came: the range of the images may be that of their dtype.
             return psnr(y, self._adapted.reconstruct(self._measured(rows))[0])
         return self._score_measurements(self._measured(rows))
 
     def _score_measurements(self, measurements: np.ndarray) -> float:
         known = np.isfinite(measurements)
-        hidden = known & (np.random.default_rng(0).random(measurements.shape) < HIDDEN)
-        hidden = hidden if hidden.any() else known
+        hidden = _some_of(known.reshape(len(known), -1)).reshape(known.shape)
         images, _ = self._adapted.reconstruct(np.where(hidden, np.nan, measurements))
         foreseen = self._adapted.measure(images)
         truth = measurements[hidden]
@@ -493,3 +507,18 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+def _some_of(known: np.ndarray) -> np.ndarray:
+    """Which of the known measurements (n, m) to hide: at random, never all of an image."""
+    n_known = known.sum(axis=1)
+    if n_known.max() < 2:
+        raise ValueError(
+            "X has at most one known measurement for each image, so that none can be hidden to be "
+            "foreseen from others: pass the images as y."
+        )
+    draw = np.where(known, np.random.default_rng(0).random(known.shape), np.inf)
+    most = np.maximum(n_known - 1, 0)
+    n_hidden = np.minimum((draw < HIDDEN).sum(axis=1), most)
+    n_hidden = n_hidden if n_hidden.any() else np.minimum(1, most)
+    return draw.argsort(axis=1).argsort(axis=1) < n_hidden[:, None]

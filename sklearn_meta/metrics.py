@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -24,8 +25,9 @@ def psnr(y_true: Any, y_pred: Any, *, data_range: float | None = None) -> float:
     y_pred : array-like of the same number of values
         Their reconstructions.
     data_range : float, default=None
-        Distance of the largest possible value from the smallest. By default 1 for images in
-        [0, 1], that of the dtype for integers, else the distance of the extreme values of `y_true`.
+        Distance of the largest possible value from the smallest. By default that of `y_true`: 1
+        for images in [0, 1], of whatever dtype; else the largest value of the dtype for unsigned
+        integers, such as 255; else the distance of their extreme values.
 
     Returns
     -------
@@ -35,11 +37,12 @@ def psnr(y_true: Any, y_pred: Any, *, data_range: float | None = None) -> float:
     Raises
     ------
     ValueError
-        If the images are of other shapes, not finite, or `data_range` is not positive.
+        If the images are of other shapes, not finite, or `data_range` is no positive number.
 
     Notes
     -----
-    The same number as the mean of `skimage.metrics.peak_signal_noise_ratio` over the images.
+    The same number as the mean of `skimage.metrics.peak_signal_noise_ratio` over the images. It is
+    also what `MetaReconstructor.score` returns, for images as they are passed to it.
 
     Examples
     --------
@@ -150,30 +153,43 @@ def _checked(
     y_true: Any, y_pred: Any, data_range: float | None
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """Both of the shape of `y_true`, float64."""
+    is_number = isinstance(data_range, Real) and not isinstance(data_range, bool)
+    if data_range is not None and not (is_number and 0 < data_range < np.inf):
+        raise ValueError(f"data_range is {data_range!r}, expected a number > 0, or None.")
     dtype = np.asarray(y_true).dtype
-    y_true = check_array(y_true, allow_nd=True, dtype=np.float64, input_name="y_true")
-    y_pred = check_array(y_pred, allow_nd=True, dtype=np.float64, input_name="y_pred")
+    y_true, y_pred = _images(y_true, "y_true"), _images(y_pred, "y_pred")
     check_consistent_length(y_true, y_pred)
-    sizes = y_true.size, y_pred.size
-    if sizes[0] != sizes[1] or (y_true.ndim > 2 < y_pred.ndim and y_true.shape != y_pred.shape):
+    # A channel may be left out of grey images.
+    shapes = [a.shape[:3] if a.shape[3:] == (1,) else a.shape for a in (y_true, y_pred)]
+    is_same = shapes[0] == shapes[1] or 2 in (y_true.ndim, y_pred.ndim)
+    if not is_same or y_true.size != y_pred.size:
         raise ValueError(
             f"y_true has shape {y_true.shape} and y_pred {y_pred.shape}, expected the same number "
             "of pixels in the same order."
         )
     if data_range is None:
         data_range = _range_of(y_true, dtype)
-    elif not data_range > 0:
-        raise ValueError(f"data_range is {data_range!r}, expected a number > 0.")
     return y_true, y_pred.reshape(y_true.shape), float(data_range)
 
 
+def _images(values: Any, name: str) -> np.ndarray:
+    """Return images as finite float64; errors name the argument, and print no arrays."""
+    if np.ndim(values) < 2:
+        raise ValueError(
+            f"{name} has shape {np.shape(values)}, expected images of shape (n, H, W) or "
+            "(n, H, W, C), or flat ones (n, n_pixels). Labels are nothing to score images by."
+        )
+    if np.iscomplexobj(values):
+        raise ValueError(f"{name} is complex, expected real numbers; pass np.abs({name}).")
+    return check_array(values, allow_nd=True, dtype=np.float64, input_name=name)
+
+
 def _range_of(images: np.ndarray, dtype: np.dtype) -> float:
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return float(limits.max) - float(limits.min)
     low, high = float(images.min()), float(images.max())
     if 0 <= low and high <= 1:
         return 1.0
+    if dtype.kind == "u":
+        return float(np.iinfo(dtype).max)
     return high - low if high > low else 1.0
 
 

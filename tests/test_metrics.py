@@ -48,6 +48,14 @@ def test_the_range_of_the_data():
     whole = np.round(GREY * 255).astype(np.uint8)
     noisy = np.round(NOISY.clip(0, 1) * 255)
     assert psnr(whole, noisy) == pytest.approx(psnr(whole / 255, noisy / 255))
+    # Unsigned integers as scikit-image has it, but for masks: those are in [0, 1] as other images.
+    dark, found = (GREY * 96).astype(np.uint8), (NOISY.clip(0, 1) * 96).astype(np.uint8)
+    each = [skimage_metrics.peak_signal_noise_ratio(a, b) for a, b in zip(dark, found, strict=True)]
+    assert psnr(dark, found) == pytest.approx(np.mean(each))
+    mask = GREY > 0.5
+    assert psnr(mask.astype(np.uint8), NOISY) == psnr(mask, NOISY) == psnr(1.0 * mask, NOISY)
+    # Whole numbers of other kinds are numbers: scikit-image would take 2 ** 63 for the range.
+    assert psnr(dark.astype(int), found) == psnr(dark.astype(float), found)
     spread = GREY.max() - GREY.min()
     assert psnr(GREY - 5, NOISY - 5) == pytest.approx(psnr(GREY, NOISY, data_range=spread))
     assert psnr(10 * GREY, 10 * NOISY, data_range=10) == pytest.approx(psnr(GREY, NOISY))
@@ -87,6 +95,15 @@ def test_scorers_of_estimators_and_pipelines():
         (lambda: psnr(GREY, NOISY[:, :-1]), "same number of pixels"),
         (lambda: psnr(GREY, np.moveaxis(NOISY, 1, 2)), "same order"),
         (lambda: psnr(GREY, NOISY, data_range=0), "data_range is 0, expected a number > 0"),
+        (lambda: psnr(GREY, NOISY, data_range="x"), "data_range is 'x', expected a number > 0"),
+        (lambda: psnr(GREY, NOISY, data_range=np.inf), "data_range is inf"),
+        (lambda: ssim(GREY, NOISY, data_range=[1]), r"data_range is \[1\]"),
+        (lambda: psnr(np.arange(3), NOISY), r"y_true has shape \(3,\), expected images .*Labels"),
+        (lambda: psnr(list("abc"), NOISY), r"y_true has shape \(3,\), expected images"),
+        (lambda: psnr(GREY, NOISY[:, 0, 0]), r"y_pred has shape \(3,\), expected images"),
+        (lambda: psnr(GREY + 1j, NOISY), "y_true is complex, expected real numbers"),
+        (lambda: psnr_scorer(Same(), NOISY, np.arange(3)), "y_true has shape"),
+        (lambda: ssim_scorer(Same(), NOISY, np.arange(3)), "y_true has shape"),
         (lambda: psnr(np.full_like(GREY, np.nan), NOISY), "contains NaN"),
         (lambda: ssim(GREY.reshape(3, -1), NOISY), "flat ones with image_shape"),
         (lambda: ssim(GREY, NOISY, image_shape=(12, 8)), "image_shape is"),

@@ -548,11 +548,11 @@ def test_errors_say_what_is_wrong(meta, call, error, message):
         call(clone(meta))
 
 
-def test_hidden_rows_choose_between_steps_that_are_unrolled_and_plug_and_play():
+def test_a_prior_that_hidden_measurements_find_far_worse_is_second_to_the_bundled_one():
     bundled = bundled_prior("reconstructor", "image")
     deaf = bundled.weights | {"log_factors": np.full(8, 12.0)}  # measurements weigh nothing
     learned = Learned(deaf, bundled.signature["facts"])
-    prior = image_prior(Unrolled(2, adaptation="none"), learned, [(16, 16)], {})
+    prior = image_prior(Unrolled(2), learned, [(16, 16)], {})
     operator = RandomProjection((16, 16), 128, "orthogonal", random_state=0)
     images = make_dead_leaves(4, (16, 16), random_state=2).astype(np.float64)
     X = flat(operator @ images) + 0.01 * np.random.default_rng(0).normal(size=(4, 128))

@@ -39,13 +39,13 @@ LEVELS, WEIGHTS = (0.8, 1.0, 1.25), (0.3, 1.0, 3.0)
 
 _FEWEST_ITERATIONS = 8
 _JUDGED = 3  # one in so many of the known images
-_WORK = 2**22  # most pixels times steps times iterations of a stage: seconds
+_WORK = 2**20  # most pixels times steps times iterations of a stage: seconds
 _IMAGES = 4  # in an iteration, half of them where measurements without images are fitted to too
 _CHANNELS = {"n_iter": 8, "learning_rate": 2e-2, "scales_only": True}
 _WEIGHTS = {"n_iter": 18, "learning_rate": 1.5e-4, "anchor": 1.0}
 # Pixels of known images that a schedule is found on; fewer where it has more steps.
 _CALIBRATED, _CALIBRATED_STEPS = 2**15, 12
-_MEASURED = 2**16  # pixels of the user's images that are judged by
+_MEASURED = 2**14  # pixels of the user's images that are judged by
 _DOUBTS = 2.0  # standard errors
 _LEAST_GAIN = 0.01  # of the logarithm of an error: 0.04 dB
 
@@ -117,9 +117,8 @@ class Adaptation:
         judged = torch.arange(n_fit, len(truth))[: self._most]
         y, truth, operator = y[judged], truth[judged], self.setting.operator.select(judged)
 
-        def errors(fitted: Fitted) -> list[Tensor]:
-            error = _error(self._reconstruct(operator, fitted, y), truth)
-            return [error, *self._errors_of_known(fitted)]
+        def errors(fitted: Fitted) -> Tensor:
+            return _error(self._reconstruct(operator, fitted, y), truth)
 
         return self._climb(module, to_fit, None, errors)
 
@@ -135,10 +134,8 @@ class Adaptation:
             return Fitted(module, Scalars(), None)
         kept, hidden = hide_rows(y, torch.Generator().manual_seed(1))
 
-        def errors(fitted: Fitted) -> list[Tensor]:
-            images = self._reconstruct(operator, fitted, kept)
-            misfit = misfit_of_rows(operator, images, y, hidden)
-            return [misfit, *self._errors_of_known(fitted)]
+        def errors(fitted: Fitted) -> Tensor:
+            return misfit_of_rows(operator, self._reconstruct(operator, fitted, kept), y, hidden)
 
         return self._climb(module, self._to_fit, kept, errors)
 
@@ -151,20 +148,25 @@ class Adaptation:
         module: UnrolledModule,
         truth: Tensor,
         measurements: Tensor | None,
-        errors: Callable[[Fitted], list[Tensor]],
+        errors: Callable[[Fitted], Tensor],
     ) -> Fitted:
         best = self.calibrate(module, Scalars())
         if best.calibrated is not None:  # all that follows has as many steps
             n_steps = len(best.calibrated.schedule.levels)
             self.steps, self.setting = (n_steps,), replace(self.setting, steps=n_steps)
-        judged = errors(best)
+        kinds = [errors, self._errors_of_known] if len(self._to_judge) else [errors]
+        judged = [kind(best) for kind in kinds]
         for stage in (self._scalars, self._channels, self._weights):
             is_vain = stage != self._scalars
             for candidate in stage(best, truth, measurements):
-                found = errors(candidate)
-                rows = measurements is not None
+                found: list[Tensor] = []
+                for kind, before in zip(kinds, judged, strict=True):
+                    found.append(kind(candidate))
+                    if _mean_gain(before, found[-1]) <= 0:
+                        break
                 is_vain = is_vain and _mean_gain(judged[0], found[0]) < _LEAST_GAIN
-                if _agree(judged, found) and (not rows or _agree(judged[:1], found[:1])):
+                of_rows = measurements is None or _is_clear(judged[:1], found[:1])
+                if len(found) == len(kinds) and of_rows and _is_clear(judged, found):
                     best, judged = candidate, found
             if is_vain:  # what few numbers do not gain, many would not
                 return best
@@ -210,16 +212,14 @@ class Adaptation:
     def _to_judge(self) -> Tensor:
         return self.known[: len(self.known) // _JUDGED]
 
-    def _errors_of_known(self, fitted: Fitted) -> list[Tensor]:
-        """Errors of images that nothing is fitted to, under the same noise always, if any."""
-        if not len(self._to_judge):
-            return []
+    def _errors_of_known(self, fitted: Fitted) -> Tensor:
+        """Errors of images that nothing is fitted to, under the same noise always."""
         truth, noise = self._to_judge, torch.Generator().manual_seed(2)
         setting = self.setting
         with torch.no_grad():
             problem = simulated(setting.operator, truth, setting.sigma, noise, setting.gain)
             image = run_steps(fitted.module, problem, fitted.calibrated, fitted.scalars)
-        return [_error(image, truth)]
+        return _error(image, truth)
 
     def _reconstruct(self, operator: Operator, fitted: Fitted, y: Tensor) -> Tensor:
         with torch.no_grad():
@@ -235,10 +235,8 @@ def _mean_gain(before: Tensor, after: Tensor) -> float:
     return float((before / after).log().mean())
 
 
-def _agree(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
-    """Whether errors of every kind get smaller on average, and all together clearly."""
-    gains = [(b / a).log() for b, a in zip(before, after, strict=True)]
-    together = torch.cat(gains)
-    doubt = float(together.std()) / len(together) ** 0.5 if len(together) > 1 else 0.0
-    clear = float(together.mean()) - _DOUBTS * doubt > _LEAST_GAIN
-    return clear and all(float(gain.mean()) > 0 for gain in gains)
+def _is_clear(before: Sequence[Tensor], after: Sequence[Tensor]) -> bool:
+    """Whether errors of all kinds together get clearly smaller."""
+    gains = torch.cat([(b / a).log() for b, a in zip(before, after, strict=True)])
+    doubt = float(gains.std()) / len(gains) ** 0.5 if len(gains) > 1 else 0.0
+    return float(gains.mean()) - _DOUBTS * doubt > _LEAST_GAIN

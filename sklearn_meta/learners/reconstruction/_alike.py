@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -34,15 +34,21 @@ def alike(
     rows : int64 Tensor
         Positions of the images.
     """
-    levels = _rounded(sigma)
-    missing = torch.isnan(measurements)
-    groups: dict[tuple[float, bytes | None, int], list[int]] = {}
-    for row, (level, lost) in enumerate(zip(levels.tolist(), missing.flatten(1), strict=True)):
-        pattern = lost.cpu().numpy().tobytes() if lost.any() else None
-        groups.setdefault((level, pattern, row if each_alone else 0), []).append(row)
-    for (level, pattern, _), rows in groups.items():
-        known = None if pattern is None else ~missing[rows[0]][None]
-        yield level, known, torch.tensor(rows)
+    levels = _rounded(sigma).tolist()
+    marks = [(level, row if each_alone else 0) for row, level in enumerate(levels)]
+    for rows in same_missing(measurements, marks):
+        lost = torch.isnan(measurements[rows[:1]])
+        yield levels[rows[0]], ~lost if lost.any() else None, rows
+
+
+def same_missing(measurements: Tensor, marks: Sequence[Hashable]) -> list[Tensor]:
+    """Positions of the images that miss the same measurements and have the same mark."""
+    missing = torch.isnan(measurements).flatten(1).cpu()
+    groups: dict[tuple[Hashable, bytes], list[int]] = {}
+    for row, (mark, lost) in enumerate(zip(marks, missing, strict=True)):
+        pattern = lost.numpy().tobytes() if lost.any() else b""
+        groups.setdefault((mark, pattern), []).append(row)
+    return [torch.tensor(rows) for rows in groups.values()]
 
 
 def check_measured(measurements: Tensor) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-N_PIXELS = 2**16  # enough for a schedule: errors are means over all of them
+N_PIXELS = 2**16  # of the images that a prior keeps
 
 
 def images_of_shape(

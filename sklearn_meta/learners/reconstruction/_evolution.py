@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sklearn_meta.learners.reconstruction._data_step import DataTerm
 from sklearn_meta.learners.reconstruction._half_quadratic import of_step, relaxed
-from sklearn_meta.operators import Operator
 
 _SMALLEST_LEVEL = 1e-3  # of images in [0, 1]: below it numbers are rounding
 
@@ -98,30 +97,6 @@ def _error(x: Tensor, truth: Tensor, where: Tensor | None = None) -> Tensor:
     return mean.sqrt().clamp_min(_SMALLEST_LEVEL)
 
 
-def diagonal_of_gram(operator: Operator, generator: torch.Generator) -> Tensor | None:
-    """Return ``diag(A^T A)`` where all else of A^T A is 0, as of masks; else None.
-
-    A random sign for each pixel shows the diagonal, and any other entry as a difference between
-    two draws.
-
-    Parameters
-    ----------
-    operator : Operator
-        Linear.
-    generator : torch.Generator
-
-    Returns
-    -------
-    Tensor of shape (1, *image_shape), float64, or None
-    """
-    signs = torch.randint(0, 2, (2, *operator.image_shape), generator=generator) * 2.0 - 1.0
-    signs = signs.to(torch.float64)
-    first, second = signs * operator.adjoint(operator.forward(signs))
-    if not torch.allclose(first, second, rtol=1e-6, atol=1e-8):
-        return None
-    return first[None]
-
-
 def level_map(level: Tensor, sigma: Tensor | float, diagonal: Tensor | None) -> Tensor:
     """Error of each pixel after a data step.
 
@@ -132,7 +107,7 @@ def level_map(level: Tensor, sigma: Tensor | float, diagonal: Tensor | None) -> 
     sigma : float or Tensor of the shape of `level`
         Standard deviation of the noise of the measurements.
     diagonal : Tensor of shape (1, *image_shape), or None
-        What `diagonal_of_gram` found.
+        What each pixel weighs in the misfit, where pixels do so by themselves.
 
     Returns
     -------

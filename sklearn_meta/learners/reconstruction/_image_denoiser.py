@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -71,7 +72,8 @@ class ImageDenoiser:
         if height > _TILE + 2 * _MARGIN or width > _TILE + 2 * _MARGIN:
             return self._in_tiles(both)
         size = max(1, _PIXELS_AT_ONCE // (height * width))
-        return torch.cat([self.denoise(p[:, :1], p[:, 1:]) for p in both.split(size)])
+        parts = (part.to(torch.float32) for part in both.split(size))
+        return torch.cat([self.denoise(p[:, :1], p[:, 1:]) for p in parts]).to(both)
 
     def _in_tiles(self, both: Tensor) -> Tensor:
         height, width = both.shape[-2:]
@@ -91,10 +93,27 @@ class ImageDenoiser:
         sizes = (
             level.expand(x.shape).flatten(1).square().mean(1).sqrt() / width.flatten()
         ).tolist()
-        scaled = turned((images - low) / width, turn).contiguous()
-        clean = [self.denoise(one[None], sigma) for one, sigma in zip(scaled, sizes, strict=True)]
+        scaled = turned((images - low) / width, turn).to(torch.float32).contiguous()
+        clean = [self._denoised(one[None], sigma) for one, sigma in zip(scaled, sizes, strict=True)]
         done = turned_back(torch.cat(clean).to(x), turn) * width + low
         return done[:, 0] if x.ndim == 3 else done.movedim(1, -1)
+
+    def _denoised(self, x: Tensor, sigma: float) -> Tensor:
+        """What the user's denoiser makes of an image (1, C, H, W), checked."""
+        clean = self.denoise(x, sigma)
+        wanted = f"expected a tensor of shape {tuple(x.shape)}, as that of the image it was given"
+        if not isinstance(clean, Tensor):
+            hint = " (torch.from_numpy makes one)" if isinstance(clean, np.ndarray) else ""
+            raise TypeError(f"denoiser returned {type(clean).__name__}, {wanted}{hint}.")
+        if clean.shape != x.shape:
+            raise ValueError(f"denoiser returned a tensor of shape {tuple(clean.shape)}, {wanted}.")
+        # Where the image itself was not finite, the denoiser is not to blame.
+        if not clean.isfinite().all() and x.isfinite().all():
+            raise ValueError(
+                f"denoiser returned NaN or infinite values at sigma={sigma:.3g}, expected finite "
+                "ones: the image it was given is finite."
+            )
+        return clean
 
 
 def turned(planes: Tensor, turn: int) -> Tensor:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sklearn_meta.learners.reconstruction._calibration import N_PIXELS
-from sklearn_meta.learners.reconstruction._held_out_rows import blend_on_rows, hide_rows
+from sklearn_meta.learners.reconstruction._held_out_rows import hide_rows, share_on_rows
 from sklearn_meta.learners.reconstruction._unrolled_model import UnrolledModel, UnrolledState
 from sklearn_meta.learners.reconstruction._unrolled_steps import (
     Calibrated,
@@ -20,7 +19,9 @@ from sklearn_meta.learners.reconstruction._unrolled_steps import (
     simulated,
 )
 
-_PIXELS_OF_PATTERN = 2**13  # for the schedule of measurements some of which are missing
+# Of images for a schedule: enough, for errors are means over all of them; and for one of
+# measurements some of which are missing.
+_PIXELS, _PIXELS_OF_PATTERN = 2**15, 2**13
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ class Inversion:
         kept, hidden = hide_rows(y, torch.Generator().manual_seed(1))
         partial = self._problem(kept)
         both = [each._run(partial, steps, known) for each in (prior, self)]
-        share = blend_on_rows(self.state.operator, *both, y, hidden)
+        share = share_on_rows(self.state.operator, *both, y, hidden)
         own = prior._run(problem, steps, known)
         return own + share.reshape(-1, *[1] * (own.ndim - 1)) * (adapted - own)
 
@@ -85,7 +86,7 @@ class Inversion:
         pattern = None if known is None else known.cpu().numpy().tobytes()
         key = (self.sigma, self.gain, pattern, steps, state.weights is None, state.scalars)
         if key not in state.schedules:
-            n_pixels = N_PIXELS if known is None else _PIXELS_OF_PATTERN
+            n_pixels = _PIXELS if known is None else _PIXELS_OF_PATTERN
             truth = self.model.known_images(state.operator, n_pixels).to(torch.float64)
             noise = torch.Generator().manual_seed(0)
             problem = simulated(state.operator, truth, self.sigma, noise, self.gain, known)

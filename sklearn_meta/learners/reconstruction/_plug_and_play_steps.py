@@ -18,7 +18,7 @@ from sklearn_meta.learners.reconstruction._noise import (
     noise_left,
     noise_of_images,
 )
-from sklearn_meta.learners.reconstruction._unrolled_steps import diagonal_of_misfit
+from sklearn_meta.learners.reconstruction._unrolled_steps import diagonal_of_misfit, seen_pixels
 from sklearn_meta.operators import Operator
 
 # Tuned on generated images and on photographs under inpainting, blur, super-resolution, compressive
@@ -57,6 +57,8 @@ class Scalars:
 class Solver:
     """Measurements of a batch of images under a linear operator, to be reconstructed.
 
+    All images miss the same measurements, and either all have noise or none.
+
     Parameters
     ----------
     operator : Operator
@@ -64,13 +66,9 @@ class Solver:
         NaN where one is missing.
     sigma : Tensor of shape (n,), or None
         Standard deviation of the noise; None to estimate it.
-    gain : float
-        Variance of the noise per unit of signal, see `Noise`.
     """
 
-    def __init__(
-        self, operator: Operator, measurements: Tensor, sigma: Tensor | None, gain: float = 0.0
-    ):
+    def __init__(self, operator: Operator, measurements: Tensor, sigma: Tensor | None):
         self.operator, self.norm = operator, max(operator.norm(), 1e-30)
         self.term = DataTerm(operator, measurements, max_iter=30, tol=1e-4)
         self.start = smooth_start(self.term, _STIFFNESS * self.norm**2, max_iter=20)
@@ -79,15 +77,13 @@ class Solver:
         self.steps = _LOCAL_STEPS if local else _MIXED_STEPS
         self.first_level = (_LOCAL_LEVEL if local else _MIXED_LEVEL) * self.range
         self.least = _LEAST_SIGMA * self.range * self.norm
-        self.is_exact = sigma is not None and gain == 0 and not bool(sigma.any())
+        self.is_exact = sigma is not None and not bool(sigma.any())
         self.diagonal = diagonal_of_misfit(self.term)
-        self.seen = None if self.diagonal is None else self.diagonal > 1e-2 * self.diagonal.max()
+        self.seen = seen_pixels(self.diagonal)
         self.is_denoising = self.seen is not None and bool(self.seen.all())
         self.looks_again = torch.zeros_like(self.range, dtype=torch.bool)
         self.is_estimated = sigma is None
         self.sigma = self._noise(measurements) if sigma is None else sigma
-        if gain > 0:
-            self._weigh(measurements, gain)
 
     def run(
         self,
@@ -160,10 +156,10 @@ class Solver:
 
     def _on_measurements(self, x: Tensor) -> Tensor:
         """The nearest image that fits measurements without noise."""
-        y = self.term.measurements.double()
+        y = self.term.measurements
         y = y if self.term.weights is None else y.masked_fill(self.term.weights == 0, torch.nan)
         term = DataTerm(self.operator, y, max_iter=200, tol=1e-10)
-        return term.prox(x.double(), _TRUST * self.norm**2)
+        return term.prox(x, _TRUST * self.norm**2)
 
     def _noise(self, measurements: Tensor) -> Tensor:
         found = estimate_noise(self.operator, measurements)
@@ -196,18 +192,6 @@ class Solver:
             ratio = noise_left(self.term.misfit(z)) / expected.clamp_min(1e-30)
             sigma = torch.where(is_low, sigma * ratio.clamp(max=1.0), sigma)
         return sigma
-
-    def _weigh(self, measurements: Tensor, gain: float) -> None:
-        """Weigh measurements by the noise that the smooth image makes one expect."""
-        signal = self.operator.forward(self.start).clamp_min(0)
-        sigma = self.sigma.reshape(-1, *[1] * (measurements.ndim - 1))
-        variance = torch.maximum(sigma**2, 1e-6 * signal.amax()) + gain * signal
-        mean = variance.flatten(1).mean(1)
-        weights = mean.reshape(sigma.shape) / variance
-        self.term = DataTerm(self.operator, measurements, weights, max_iter=30, tol=1e-4)
-        self.sigma = mean.sqrt()
-        if self.diagonal is not None:
-            self.diagonal = diagonal_of_misfit(self.term)
 
     def _like_images(self, values: Tensor) -> Tensor:
         return values.reshape(-1, *[1] * len(self.operator.image_shape))

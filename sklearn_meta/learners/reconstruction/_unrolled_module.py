@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -33,6 +34,8 @@ class UnrolledModule(nn.Module):
         Logarithms of what the weights of the denoised images in the data steps are multiplied by.
     relaxation : Parameter of shape (n_factors, 2)
         Reflection and momentum, see `half_quadratic`.
+    start : list of Tensor or None
+        Parameters that meta-training begins at, where these know images already.
     """
 
     def __init__(self, denoiser: Denoiser, n_factors: int = 8):
@@ -40,6 +43,20 @@ class UnrolledModule(nn.Module):
         self.denoiser = denoiser
         self.log_factors = nn.Parameter(torch.full((n_factors,), math.log(_FIRST_FACTOR)))
         self.relaxation = nn.Parameter(torch.tensor([_FIRST_RELAXATION] * n_factors))
+        self.start: list[Tensor] | None = None
+
+    def mark_start(self) -> UnrolledModule:
+        """Remember the parameters of now as the start."""
+        self.start = [parameter.detach().clone() for parameter in self.parameters()]
+        return self
+
+    def between(self, share: float) -> UnrolledModule:
+        """Return a module that has gone so much of the way from the start to here."""
+        part = copy.deepcopy(self)
+        with torch.no_grad():
+            for end, start in zip(part.parameters(), self.start, strict=True):
+                end.lerp_(start.to(end), 1 - share)
+        return part
 
     @classmethod
     def of_weights(cls, weights: Mapping[str, np.ndarray]) -> UnrolledModule:

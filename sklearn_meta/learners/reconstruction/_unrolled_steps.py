@@ -20,6 +20,7 @@ from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.operators import Operator
 
 _LEAST_GAIN = 0.02  # of the logarithm of an error, that twice the steps have to save
+_SEEN = 1e-2  # of the largest weight of a pixel, that one which is measured has
 _LEAST_SIGMA = 1e-3  # of the norm of the operator: below it the data step is a projection
 
 
@@ -85,7 +86,7 @@ class Problem:
         self.term = DataTerm(operator, measurements, weights)
         self.sigma = max(float(sigma), _LEAST_SIGMA * operator.norm())
         self.diagonal = diagonal_of_misfit(self.term)
-        seen = None if self.diagonal is None else self.diagonal > 1e-2 * self.diagonal.max()
+        seen = seen_pixels(self.diagonal)
         # Every pixel seen by itself: one denoising does it all.
         self.is_denoising = seen is not None and bool(seen.all())
         self.unseen = None if seen is None or self.is_denoising else (~seen).to(measurements.dtype)
@@ -199,7 +200,8 @@ def run_steps(
 def diagonal_of_misfit(term: DataTerm) -> Tensor | None:
     """Return the diagonal of ``A^T w A`` where all else of it is 0, as of masks; else None.
 
-    As `diagonal_of_gram`, for each image with its own missing measurements.
+    A random sign for each pixel shows the diagonal, and any other entry as a difference between
+    two draws.
 
     Returns
     -------
@@ -211,6 +213,11 @@ def diagonal_of_misfit(term: DataTerm) -> Tensor | None:
     first, second = (s * term.gram(s.expand_as(like)) for s in signs.to(like))
     size = float(first.abs().max())
     return first if torch.allclose(first, second, rtol=1e-4, atol=1e-4 * size) else None
+
+
+def seen_pixels(diagonal: Tensor | None) -> Tensor | None:
+    """Pixels that are measured, where `diagonal_of_misfit` found a diagonal."""
+    return None if diagonal is None else diagonal > _SEEN * diagonal.max()
 
 
 def simulated(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,8 @@ class GaussianMixturePrior(ClosedFormPrior):
     ----------
     n_components : "auto" or int, default="auto"
         "auto" chooses by held-out images; for images of few pixels several such mixtures, fitted
-        from different starts, are pooled. A mixture of patches has up to 64.
+        from different starts, are pooled. A mixture of patches has up to 64. At most as many as
+        there are images, or patches.
 
     References
     ----------
@@ -93,7 +95,14 @@ class GaussianMixturePrior(ClosedFormPrior):
         validation_tasks: Sequence[ImageTask] | None,
         training: Training,
     ) -> Learned:
-        """Learn the mixture from the images of all tasks."""
+        """Learn the mixture from the images of all tasks.
+
+        Raises
+        ------
+        ValueError
+            If `n_components` is neither "auto" nor an int of at least 1, or there are fewer images.
+        """
+        self._check()
         sigma = training.noise.sigma if isinstance(training.noise.sigma, float) else None
         sigma = noise_of_tasks(tasks) if sigma is None else sigma
         if not are_small(tasks):
@@ -103,6 +112,11 @@ class GaussianMixturePrior(ClosedFormPrior):
             facts = {"sigma": sigma, "kind": PATCHES, "n_components": len(mixture.weights)}
             return Learned(mixture.arrays(), facts)
         images = images_of(tasks, type(self).__name__)
+        if self._given() > len(images):
+            raise ValueError(
+                f"n_components is {self.n_components}, but there are {len(images)} images; "
+                "expected at most as many, or 'auto'."
+            )
         choice, smoothness = (self._given(), 0), 0.0
         if len(images) > 1:
             trial = make_trial(images, tasks, sigma, training.rng)
@@ -138,6 +152,12 @@ class GaussianMixturePrior(ClosedFormPrior):
         if facts.get("kind") == PATCHES:
             return PatchModel.load(facts["sigma"], weights, device)
         return super().load(facts, weights, device)
+
+    def _check(self) -> None:
+        n = self.n_components
+        is_number = isinstance(n, Integral) and not isinstance(n, bool) and n >= 1
+        if not is_number and not (isinstance(n, str) and n == "auto"):
+            raise ValueError(f"n_components is {n!r}, expected 'auto' or an int of at least 1.")
 
     def _given(self) -> int:
         return 1 if self.n_components == "auto" else int(self.n_components)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklearn_meta.learners.reconstruction._alike import check_measured
+from sklearn_meta.learners.reconstruction._alike import check_measured, same_missing
 from sklearn_meta.learners.reconstruction._base import (
     ImageTask,
     Learned,
@@ -161,9 +161,9 @@ class PlugAndPlay(ReconstructionLearner):
         if return_std:
             raise ValueError("PlugAndPlay has no standard deviation of its reconstructions.")
         check_measured(measurements)
-        y, sigma = measurements.to(torch.float32), state.noise.sigma
         with torch.no_grad():
             if _needs_plan(state):
+                y = measurements.to(torch.float32)
                 x = reconstruct_nonlinear(
                     state.operator,
                     y,
@@ -175,13 +175,25 @@ class PlugAndPlay(ReconstructionLearner):
                     state.plans,
                 )
                 return x.to(torch.float64), None
-            if sigma is not None:
-                sigma = torch.as_tensor(np.asarray(sigma), dtype=torch.float32)
-                sigma = sigma.to(y.device).expand(len(y))
-            solver = Solver(state.operator, y, sigma)
-            steps = None if self.steps == "auto" else self.steps
-            x = solver.run(model.denoise, model.is_own, state.scalars, steps, steps or 1)
-        return x.to(torch.float64), None
+            return self._by_linear(model, state, measurements), None
+
+    def _by_linear(
+        self, model: PlugAndPlayModel, state: PlugAndPlayState, measurements: Tensor
+    ) -> Tensor:
+        # Data steps are in double precision: where conjugate gradients stop must not depend on how
+        # products of a whole batch are rounded.
+        y, sigma = measurements.to(torch.float64), state.noise.sigma
+        if sigma is not None:
+            sigma = torch.as_tensor(np.asarray(sigma), dtype=y.dtype).to(y.device).expand(len(y))
+        steps = None if self.steps == "auto" else self.steps
+        out = y.new_empty((len(y), *state.operator.image_shape))
+        # Whether pixels are missing, or noise, decides on the steps: nothing of another image may.
+        exact = [False] * len(y) if sigma is None else (sigma == 0).tolist()
+        for rows in same_missing(y, exact):
+            level = None if sigma is None else sigma[rows]
+            solver = Solver(state.operator.select(rows), y[rows], level)
+            out[rows] = solver.run(model.denoise, model.is_own, state.scalars, steps, steps or 1)
+        return out
 
     def _fitted(
         self,
@@ -223,13 +235,13 @@ def _noise_at_hand(
     operator: Operator, noise: Noise, measurements: Tensor, images: Tensor | None
 ) -> Noise:
     """Noise as pairs or measurements tell it; its sigma is None where each image has its own."""
-    y = measurements.to(torch.float32)
+    y = measurements.to(torch.float64)
     if images is not None:
         misfit = operator.forward(images) - measurements
         return replace(noise, sigma=float(misfit.square().nanmean().sqrt()))
     if not operator.is_linear:
         return noise if is_even(operator) else noise_of(operator, y)
-    if len(measurements) < 3:
+    if len(y) < 3 or len(same_missing(y, [0] * len(y))) > 1:
         return noise
     found = Solver(operator, y, None)
     if (

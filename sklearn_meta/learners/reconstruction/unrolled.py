@@ -23,6 +23,7 @@ from sklearn_meta.learners.reconstruction._calibration import some_of
 from sklearn_meta.learners.reconstruction._fit_losses import Setting, steps_loss
 from sklearn_meta.learners.reconstruction._half_quadratic import check_steps
 from sklearn_meta.learners.reconstruction._inversion import Inversion
+from sklearn_meta.learners.reconstruction._noise import is_local
 from sklearn_meta.learners.reconstruction._unrolled_model import (
     UnrolledModel,
     UnrolledState,
@@ -42,10 +43,15 @@ from sklearn_meta.tasks._image_store import ImageBatch
 #: Ways to adapt to measurements without images.
 ADAPTATIONS = ("splitting", "sure", "equivariance", "none")
 
-#: Numbers of steps that "auto" tries; the first is that of meta-training.
-STEPS = (6, 12, 24)
+#: Steps of meta-training where they are "auto".
+TRAINED_STEPS = 6
+#: Numbers of steps that "auto" tries under an operator, by whether a measurement is about few
+#: pixels. Where each mixes all of the image, errors of the start are larger, and last longer.
+LOCAL_STEPS, MIXED_STEPS = (6, 12), (24,)
 
 _LEAST_RANGE = 1e-12
+_SHARES = (0.5, 0.75, 1.0)  # of the way from the start to what was learned
+_TIE = 0.003  # of the logarithm of an error: 0.03 dB
 
 
 class Unrolled(ReconstructionLearner):
@@ -61,8 +67,8 @@ class Unrolled(ReconstructionLearner):
     Parameters
     ----------
     steps : int, default="auto"
-        "auto" is 6 in meta-training; then 12, or 24, under an operator where simulation on images
-        of the kind clearly gains by them.
+        "auto" is 6 in meta-training; then 24 under an operator each measurement of which mixes all
+        of the image, and under others 12 where simulation on images of the kind clearly gains.
     adaptation : {"splitting", "sure", "equivariance", "none"}, default="splitting"
         By what measurements without images are adapted to: some foretell those that are hidden,
         Stein's unbiased estimate of risk, or equivariance to turns. An adaptation is kept only
@@ -96,7 +102,7 @@ class Unrolled(ReconstructionLearner):
         """Meta-train end to end across the operators of the tasks, and others drawn at random.
 
         Begins at ``training.start``, the bundled prior, where there is one; what it is trained to
-        is kept only where held-out tasks gain.
+        is kept only as far as held-out tasks gain.
 
         Raises
         ------
@@ -136,17 +142,35 @@ class Unrolled(ReconstructionLearner):
         losses = []
         for one in batch.sets:
             problem = Problem(one.operator, one.measurements, one.sigma)
-            denoised, image, _ = learn_steps(module, problem, one.images, self._steps[0], Scalars())
+            denoised, image, _ = learn_steps(
+                module, problem, one.images, self._trained_steps, Scalars()
+            )
             losses.append(steps_loss(denoised if module.training else [], image, one.images))
         return torch.stack(losses).mean()
 
     def finish(self, module: UnrolledModule, held_out: Sequence[ImageBatch]) -> UnrolledModule:
-        """Return the module as the loop of meta-training leaves it."""
-        return module
+        """Go back towards the start, as far as tasks that were held out lose nothing by it.
+
+        On the way back is what the start knew of operators that no task has.
+
+        References
+        ----------
+        M. Wortsman, G. Ilharco, J. W. Kim, M. Li, S. Kornblith, et al. (2022), "Robust fine-tuning
+        of zero-shot models", CVPR.
+        """
+        if module.start is None or not held_out:
+            return module
+        parts = [module.between(share) for share in _SHARES]
+        losses = [
+            float(torch.stack([self.loss(part, batch) for batch in held_out]).mean())
+            for part in parts
+        ]
+        enough = min(losses) + _TIE
+        return next(part for part, loss in zip(parts, losses, strict=True) if loss <= enough)
 
     def _first_module(self, training: Training) -> UnrolledModule:
         if training.start is not None:
-            return UnrolledModule.of_weights(training.start.weights)
+            return UnrolledModule.of_weights(training.start.weights).mark_start()
         seed = int(training.rng.integers(2**63))
         return UnrolledModule(Denoiser(generator=torch.Generator().manual_seed(seed)))
 
@@ -198,11 +222,12 @@ class Unrolled(ReconstructionLearner):
             return state
         scale = float(model.scale_of(operator, measurements).median())
         setting = Setting(
-            operator, noise.sigma / scale, noise.gain / scale, self._steps[0], Scalars()
+            operator, noise.sigma / scale, noise.gain / scale, self._trained_steps, Scalars()
         )
         generator = torch.Generator().manual_seed(0)
         known = model.known_images(operator, N_PIXELS)
-        adaptation = Adaptation(setting, known, generator, self._steps, self.adaptation)
+        steps = self._steps_under(operator)
+        adaptation = Adaptation(setting, known, generator, steps, self.adaptation)
         y = measurements.to(torch.float32) / scale
         if images is None:
             fitted = adaptation.from_measurements(model.module, y)
@@ -234,14 +259,20 @@ class Unrolled(ReconstructionLearner):
         by_image = scale.reshape(-1, *[1] * (measurements.ndim - 1))
         y = measurements / by_image
         out = y.new_empty((len(y), *operator.image_shape))
-        gain = state.noise.gain / scale
+        gain, steps = state.noise.gain / scale, self._steps_under(operator)
         for level, known, rows in alike(y, sigma.cpu().numpy(), each_alone=state.noise.gain > 0):
             part = replace(state, operator=operator.select(rows))
             inversion = Inversion(model, part, level, float(gain[rows[0]]))
             with torch.no_grad():
-                out[rows] = inversion.images(y[rows], self._steps, known)
+                out[rows] = inversion.images(y[rows], steps, known)
         return out * scale.reshape(-1, *[1] * (out.ndim - 1)), None
 
     @property
-    def _steps(self) -> tuple[int, ...]:
-        return STEPS if self.steps == "auto" else (self.steps,)
+    def _trained_steps(self) -> int:
+        return TRAINED_STEPS if self.steps == "auto" else self.steps
+
+    def _steps_under(self, operator: Operator) -> tuple[int, ...]:
+        """Numbers of steps to try."""
+        if self.steps != "auto":
+            return (self.steps,)
+        return LOCAL_STEPS if is_local(operator) else MIXED_STEPS

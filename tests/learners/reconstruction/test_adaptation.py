@@ -10,11 +10,10 @@ from sklearn_meta.learners.reconstruction._adaptation import Adaptation
 from sklearn_meta.learners.reconstruction._base import Noise
 from sklearn_meta.learners.reconstruction._fine_tune import fine_tune
 from sklearn_meta.learners.reconstruction._held_out_rows import (
-    blend_on_rows,
-    choose_on_rows,
-    clear_gain,
     hide_rows,
+    is_far_better,
     misfit_of_rows,
+    share_on_rows,
 )
 from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.learners.reconstruction._unrolled_steps import (
@@ -79,34 +78,40 @@ def test_misfit_counts_hidden_rows_only():
     torch.testing.assert_close(misfit_of_rows(ROWS, x, y, hidden), expected)
 
 
-def test_blend_is_the_best_share_of_two():
+def test_share_is_half_of_the_best_of_two():
     x, other = truth(3).double(), truth(3, 1).double()
     y = ROWS.forward(x + 0.25 * (other - x))
     hidden = torch.ones(y.shape, dtype=torch.bool)
-    share = blend_on_rows(ROWS, x, other, y, hidden)
-    torch.testing.assert_close(share, torch.full((3,), 0.25, dtype=torch.float64))
-    beyond = blend_on_rows(ROWS, x, other, ROWS.forward(x - (other - x)), hidden)
+    share = share_on_rows(ROWS, x, other, y, hidden)
+    torch.testing.assert_close(share, torch.full((3,), 0.125, dtype=torch.float64))
+    beyond = share_on_rows(ROWS, x, other, ROWS.forward(x - (other - x)), hidden)
     assert (beyond == 0).all()
-    assert (blend_on_rows(ROWS, x, x, y, hidden) == 1).all()
+    assert (share_on_rows(ROWS, x, x, y, hidden) == 0).all()
 
 
-def test_a_gain_is_clear_only_beyond_its_error():
+def test_share_is_less_where_hidden_measurements_are_few():
+    x, other = (truth(1, seed).double().expand(100, *SHAPE) for seed in (0, 1))
+    y = measured(ROWS, 0.5 * (x + other), 10 * SIGMA)
+    hidden = torch.ones(y.shape, dtype=torch.bool)
+    few = hidden.clone()
+    few[:, 8:] = False
+    shares = [share_on_rows(ROWS, x, other, y, rows).mean() for rows in (few, hidden)]
+    assert shares[0] < shares[1] < 0.25
+
+
+def test_never_all_of_an_image_is_hidden():
+    y = torch.full((1, 40), torch.nan, dtype=torch.float64)
+    y[0, 3] = 1.0
+    for seed in range(20):
+        kept, hidden = hide_rows(y, torch.Generator().manual_seed(seed))
+        assert kept[0, 3] == 1.0 and not hidden.any()
+
+
+def test_far_better_is_by_two_decibels_beyond_its_error():
     before = torch.tensor([1.0, 2.0, 1.0, 2.0])
-    assert clear_gain(before, 0.5 * before) > 0
-    assert clear_gain(before, before) == 0
-    assert clear_gain(before, before - torch.tensor([0.5, -0.4, 0.5, -0.4])) < 0
-
-
-def test_choice_on_rows():
-    x = truth(5).double()
-    y = measured(ROWS, x, SIGMA)
-
-    def zero(kept):
-        return torch.zeros(len(kept), *SHAPE, dtype=kept.dtype)
-
-    assert choose_on_rows([zero, lambda kept: x], ROWS, y, generator()) == 1
-    assert choose_on_rows([lambda kept: x, zero], ROWS, y, generator()) == 0
-    assert choose_on_rows([zero, zero], ROWS, y, generator()) == 0
+    assert is_far_better(before, 0.5 * before)
+    assert not is_far_better(before, 0.8 * before)
+    assert not is_far_better(before, before * torch.tensor([0.01, 2.0, 2.0, 0.5]))
 
 
 # ---------------------------------------------------------------------- fitting
