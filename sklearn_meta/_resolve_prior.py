@@ -91,7 +91,8 @@ def check_prior_serves(prior: Prior, estimator_type: str, owner: str) -> None:
 def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
     """Raise where a meta-parameter, which only meta-training uses, was set after it.
 
-    A bundled prior agrees with everything.
+    A bundled prior agrees with everything, and one of a denoising network with every learner of
+    reconstruction that runs it: how is a matter of adaptation.
 
     Parameters
     ----------
@@ -108,6 +109,8 @@ def check_agreement(given: Mapping[str, Any], prior: Prior) -> None:
     trained = prior.meta.get("meta_parameters", {}) if given else {}
     for name, value in given.items():
         if name not in trained or _agrees(name, value, trained[name], prior.estimator_type):
+            continue
+        if name == "learner" and _runs_as_given(value, prior):
             continue
         if is_bundled(prior):
             return
@@ -146,6 +149,18 @@ def _agrees(name: str, value: Any, trained: Any, estimator_type: str) -> bool:
     value = described(value)
     # One number of shots is a range of one.
     return value == trained or (name == "shots" and [value, value] == trained)
+
+
+def _runs_as_given(learner: Any, prior: Prior) -> bool:
+    if prior.estimator_type != "reconstructor":
+        return False
+    from sklearn_meta._choose_learner import NETWORKS
+    from sklearn_meta.learners.reconstruction import reconstruction_learner_config
+
+    if isinstance(learner, str):
+        learner = _learner(learner, prior.estimator_type)
+    names = reconstruction_learner_config(learner)["name"], prior.learner_config["name"]
+    return all(name in NETWORKS for name in names)
 
 
 def _learner(name: str, estimator_type: str) -> Any:

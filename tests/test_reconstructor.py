@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_meta import MetaReconstructor, MetaRegressor, Prior, Task, _operator_in
 from sklearn_meta._image_tasks import check_image_tasks
 from sklearn_meta._learn_images import image_prior
-from sklearn_meta._resolve_prior import bundled_prior
+from sklearn_meta._resolve_prior import bundled_prior, described
 from sklearn_meta.datasets import make_dead_leaves
 from sklearn_meta.learners.reconstruction import Learned, Noise, PlugAndPlay, Unrolled
 from sklearn_meta.metrics import psnr, psnr_scorer, ssim_scorer
@@ -559,3 +559,19 @@ def test_a_prior_that_hidden_measurements_find_far_worse_is_second_to_the_bundle
     meta = MetaReconstructor(prior=prior, noise=0.01)
     assert isinstance(meta.adapt(X, operator=operator)._adapted.learner, PlugAndPlay)
     assert isinstance(meta.adapt(operator=operator)._adapted.learner, Unrolled)
+
+
+def test_learners_that_run_the_same_network_may_be_searched_over():
+    bundled = bundled_prior("reconstructor", "image")
+    learned = Learned(bundled.weights, bundled.signature["facts"])
+    prior = image_prior(
+        Unrolled(2), learned, [(16, 16)], {"meta_parameters": {"learner": described(Unrolled(2))}}
+    )
+    operator = RandomProjection((16, 16), 128, "orthogonal", random_state=0)
+    X = flat(operator @ make_dead_leaves(2, (16, 16), random_state=2).astype(np.float64))
+    for learner in ("plug_and_play", PlugAndPlay(steps=2), Unrolled(3, adaptation="none")):
+        meta = MetaReconstructor(prior=prior, learner=learner, operator=operator).fit(X)
+        kind = PlugAndPlay if learner == "plug_and_play" else type(learner)
+        assert type(meta._adapted.learner) is kind
+    with pytest.raises(ValueError, match="learner='gaussian' has no effect"):
+        MetaReconstructor(prior=prior, learner="gaussian", operator=operator).fit(X)

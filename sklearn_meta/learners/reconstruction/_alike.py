@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_NOISE_STEP = 0.04  # of the logarithm of the noise: 2 % off is nothing that is seen
+_NOISE_STEP = 0.1  # of the logarithm of the noise: 5 % off is nothing that is seen
 
 
 def alike(

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from sklearn_meta.operators import Operator
 
+_TRUST = 1e-8  # in other images, of the squared norm of the operator, where there is no noise
+
 Solver = Callable[[Tensor, Tensor, "Tensor | None"], Tensor]
 
 
@@ -93,6 +95,21 @@ class DataTerm:
         return conjugate_gradients(
             lambda x: self.gram(x) + rho * x, b, start, self.max_iter, self.tol
         )
+
+
+def onto_measurements(operator: Operator, measurements: Tensor, x: Tensor) -> Tensor:
+    """Return the nearest images to `x` that fit measurements without noise.
+
+    Parameters
+    ----------
+    operator : Operator
+        Linear.
+    measurements : Tensor of shape ``(n, *measurement_shape)``, float64
+        NaN where one is missing.
+    x : Tensor of shape ``(n, *image_shape)``, float64
+    """
+    term = DataTerm(operator, measurements, max_iter=200, tol=1e-10)
+    return term.prox(x, _TRUST * max(operator.norm(), 1e-30) ** 2)
 
 
 class _Solve(torch.autograd.Function):

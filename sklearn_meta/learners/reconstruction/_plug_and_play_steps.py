@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sklearn_meta.learners.reconstruction._data_step import DataTerm
+from sklearn_meta.learners.reconstruction._data_step import DataTerm, onto_measurements
 from sklearn_meta.learners.reconstruction._half_quadratic import half_quadratic, smooth_start
 from sklearn_meta.learners.reconstruction._image_denoiser import N_TURNS, ImageDenoiser, ranges
 from sklearn_meta.learners.reconstruction._noise import (
@@ -32,7 +32,6 @@ _WEIGHT = 0.5
 _REFLECTION, _MOMENTUM = 1.8, 0.3
 _FEWER = 0.9  # measurements than pixels
 _PILOT = 3  # steps before noise that is not sure is looked at again
-_TRUST = 1e-8  # in the denoised image, of the squared norm, where there is no noise
 _LOOKS, _LOW = 2, 0.05  # at noise below this share of the range
 _LEFT = 0.7  # share of what a first image leaves that is noise
 
@@ -70,6 +69,7 @@ class Solver:
 
     def __init__(self, operator: Operator, measurements: Tensor, sigma: Tensor | None):
         self.operator, self.norm = operator, max(operator.norm(), 1e-30)
+        self.measurements = measurements
         self.term = DataTerm(operator, measurements, max_iter=30, tol=1e-4)
         self.start = smooth_start(self.term, _STIFFNESS * self.norm**2, max_iter=20)
         self.range = ranges(self.start)
@@ -120,7 +120,7 @@ class Solver:
             return clean.averaged(x, level, turns)
         clean = ImageDenoiser(denoise, self.start, own)
         x, z = self._iterate(clean, self.steps if steps is None else steps, scalars)
-        return self._on_measurements(x) if self.is_exact else z
+        return onto_measurements(self.operator, self.measurements, x) if self.is_exact else z
 
     def _iterate(self, clean: ImageDenoiser, steps: int, scalars: Scalars) -> tuple[Tensor, Tensor]:
         sigma = torch.maximum(self.sigma, self.least)
@@ -153,13 +153,6 @@ class Solver:
             return level
         noise = self._like_images(noise) / self.diagonal.clamp_min(1e-30).sqrt()
         return torch.where(self.seen, torch.maximum(level, noise), level)
-
-    def _on_measurements(self, x: Tensor) -> Tensor:
-        """The nearest image that fits measurements without noise."""
-        y = self.term.measurements
-        y = y if self.term.weights is None else y.masked_fill(self.term.weights == 0, torch.nan)
-        term = DataTerm(self.operator, y, max_iter=200, tol=1e-10)
-        return term.prox(x, _TRUST * self.norm**2)
 
     def _noise(self, measurements: Tensor) -> Tensor:
         found = estimate_noise(self.operator, measurements)

@@ -21,6 +21,7 @@ from sklearn_meta.operators import Operator
 
 _LEAST_GAIN = 0.02  # of the logarithm of an error, that twice the steps have to save
 _SEEN = 1e-2  # of the largest weight of a pixel, that one which is measured has
+_LEAST_ROUGH = 1e-8  # of images in [0, 1]: those of one grey have none
 _LEAST_SIGMA = 1e-3  # of the norm of the operator: below it the data step is a projection
 
 
@@ -133,7 +134,7 @@ def learn_steps(
     if problem.is_denoising:
         z = problem.denoised(module, scalars)
         return [z], z, None
-    rough = float(roughness(truth).mean())
+    rough = max(float(roughness(truth).mean()), _LEAST_ROUGH)
     denoised, x, schedule = evolve(
         problem.term,
         problem.denoising(module, scalars),

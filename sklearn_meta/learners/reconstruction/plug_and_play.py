@@ -35,6 +35,7 @@ from sklearn_meta.operators import Operator
 _NONLINEAR_STEPS = 8
 _FACTORS = (0.4, 1.0, 2.5)
 _GAIN = 0.01  # of the squared error, that other scalars have to save
+_FEWEST_PAIRS, _DOUBTS = 4, 2.0  # that can tell it, beyond so many standard errors
 _MOST_PAIRS, _MOST_PIXELS = 8, 2**17  # that other scalars are tried on
 _ALIKE = 1.3  # noise levels of images that are taken for one
 _LEAST_RANGE = 1e-12
@@ -202,9 +203,14 @@ class PlugAndPlay(ReconstructionLearner):
         measurements: Tensor,
         images: Tensor,
     ) -> PlugAndPlayState:
-        """Choose the scalars by pairs, one after the other; those that clearly help."""
+        """Choose the scalars by pairs, one after the other; those that clearly help.
+
+        Large images, and very few, leave them as they are.
+        """
         most = max(1, min(_MOST_PAIRS, _MOST_PIXELS // state.operator.n_pixels))
         index = torch.arange(min(len(images), most))
+        if len(index) < _FEWEST_PAIRS:
+            return state
         few, truth = measurements[: len(index)], images[: len(index)]
         one = replace(state, operator=state.operator.select(index))
         if isinstance(state.noise.sigma, np.ndarray):
@@ -220,8 +226,8 @@ class PlugAndPlay(ReconstructionLearner):
                 other = replace(scalars, **{name: factor})
                 new = errors(other)
                 gain = best - new
-                # Most of the pairs have to agree, not one of them alone.
-                if float(gain.mean()) > _GAIN and float(gain.median()) > 0:
+                doubt = float(gain.std()) / len(gain) ** 0.5
+                if float(gain.mean()) - _DOUBTS * doubt > _GAIN:
                     best, scalars = new, other
         return replace(state, scalars=scalars)
 

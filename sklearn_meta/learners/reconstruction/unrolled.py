@@ -20,6 +20,7 @@ from sklearn_meta.learners.reconstruction._base import (
     Training,
 )
 from sklearn_meta.learners.reconstruction._calibration import some_of
+from sklearn_meta.learners.reconstruction._data_step import onto_measurements
 from sklearn_meta.learners.reconstruction._fit_losses import Setting, steps_loss
 from sklearn_meta.learners.reconstruction._half_quadratic import check_steps
 from sklearn_meta.learners.reconstruction._inversion import Inversion
@@ -264,7 +265,9 @@ class Unrolled(ReconstructionLearner):
             part = replace(state, operator=operator.select(rows))
             inversion = Inversion(model, part, level, float(gain[rows[0]]))
             with torch.no_grad():
-                out[rows] = inversion.images(y[rows], steps, known)
+                x = inversion.images(y[rows], steps, known)
+                exact = level == 0 and state.noise.gain == 0
+                out[rows] = onto_measurements(part.operator, y[rows], x) if exact else x
         return out * scale.reshape(-1, *[1] * (out.ndim - 1)), None
 
     @property

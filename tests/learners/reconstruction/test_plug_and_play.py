@@ -177,6 +177,42 @@ def test_errors():
         learner.reconstruct(model, state, y)
 
 
+@pytest.mark.parametrize(
+    ("denoiser", "error", "message"),
+    [
+        (lambda x, sigma: torch.nan * x, ValueError, "returned NaN or infinite values at sigma="),
+        (lambda x, sigma: x / 0, ValueError, "returned NaN or infinite values at sigma="),
+        (
+            lambda x, sigma: x[0],
+            ValueError,
+            r"returned a tensor of shape \(3, 6, 5\), expected .*\(1, 3, 6, 5\)",
+        ),
+        (lambda x, sigma: x[..., 1:], ValueError, r"returned a tensor of shape \(1, 3, 6, 4\)"),
+        (lambda x, sigma: x.numpy(), TypeError, "returned ndarray, expected .*torch.from_numpy"),
+        (lambda x, sigma: None, TypeError, r"returned NoneType, expected a tensor of shape \(1"),
+        ("smooth", TypeError, "is 'smooth', expected a callable"),
+        (3, TypeError, r"is 3, expected a callable \(x, sigma\) -> z"),
+    ],
+)
+@pytest.mark.parametrize("operator", [Identity((6, 5, 3)), Saturation((6, 5, 3))])
+def test_a_denoiser_that_cannot_be_used_is_named(denoiser, error, message, operator):
+    truth = images((6, 5, 3))
+    learner = PlugAndPlay(denoiser, steps=2)
+    with pytest.raises(error, match=f"^denoiser {message}"):
+        weights = {"calibration": (255 * truth.numpy()).astype(np.uint8)}
+        model = learner.load({}, weights, torch.device("cpu"))
+        reconstruct(learner, operator, Noise(0.1), operator.forward(truth), model)
+
+
+def test_a_denoiser_may_return_another_precision():
+    truth = images((6, 5))
+    given = [
+        reconstruct(PlugAndPlay(f), Identity((6, 5)), Noise(0.1), truth)
+        for f in (smooth, lambda x, sigma: smooth(x, sigma).double())
+    ]
+    torch.testing.assert_close(*given)
+
+
 @pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 50.0])
 @pytest.mark.parametrize("shape", [(20, 24), (16, 17, 3)])
@@ -263,3 +299,31 @@ def test_tiles_give_what_the_whole_image_gives():
     clean = ImageDenoiser(blur, x, own=False)
     whole = blur(x[:, None], torch.full_like(x[:, None], 0.1))[:, 0]
     torch.testing.assert_close(clean(x, torch.tensor(0.1)), whole, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sigma", [None, 0.05, np.array([0.0, 0.05, 0.05])])
+@pytest.mark.parametrize("denoiser", [smooth, None])
+def test_an_image_does_not_depend_on_the_others_of_its_batch(denoiser, sigma):
+    shape = (24, 20)
+    y = images(shape, 3) + 0.05 * torch.randn((3, *shape), generator=torch.Generator())
+    y[2, 5, 5] = torch.nan
+    learner, facts = PlugAndPlay(denoiser, steps=3), {} if denoiser else weights()
+    model = learner.load({}, facts, torch.device("cpu"))
+    for operator in (Identity(shape), dense(shape, 300)):
+        seen = operator(torch.nan_to_num(y)).flatten(1)
+        seen[2, 7] = torch.nan
+        seen = seen.reshape(3, *operator.measurement_shape)
+        together = reconstruct(learner, operator, Noise(sigma), seen, model)
+        for k, row in enumerate(seen):
+            noise = Noise(sigma[k : k + 1] if isinstance(sigma, np.ndarray) else sigma)
+            alone = reconstruct(learner, operator, noise, row[None], model)
+            torch.testing.assert_close(together[k : k + 1], alone, rtol=1e-5, atol=1e-6)
+
+
+def test_few_pairs_leave_the_scalars_as_they_are():
+    operator, truth = dense((6, 5), 20), images((6, 5), 3)
+    learner = PlugAndPlay(smooth, steps=2)
+    model = learner.load({}, {}, torch.device("cpu"))
+    y = operator(truth)
+    state = learner.adapt(model, operator, Noise(0.01), y, truth)
+    assert state.scalars == learner.adapt(model, operator, Noise(0.01), None, None).scalars

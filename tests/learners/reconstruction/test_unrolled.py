@@ -1,6 +1,7 @@
 """Unrolled half-quadratic splitting: meta-training, schedules, reconstruction."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -261,3 +262,18 @@ def test_has_no_standard_deviation():
     state = learner.adapt(model, BLUR, Noise(0.1), None, None)
     with pytest.raises(ValueError, match="standard deviation"):
         learner.reconstruct(model, state, measured(BLUR, images(1), 0.1), return_std=True)
+
+
+def test_no_noise_and_an_operator_with_an_inverse_give_back_the_image():
+    operator = RandomProjection(SHAPE, 256, "orthogonal", random_state=0)
+    x = torch.from_numpy(images(2, SHAPE))
+    learner, model = Unrolled(2), model_of()
+    state = learner.adapt(model, operator, Noise(0.0), None, None)
+    found, _ = learner.reconstruct(model, state, operator.forward(x))
+    torch.testing.assert_close(found, x, rtol=0, atol=1e-6)
+
+
+def test_images_of_one_grey_are_learned_from():
+    flat = ImageTask(None, np.full((6, *SHAPE), 0.5), BLUR, "0")
+    learned = Unrolled(2).learn([flat, replace(flat, name="1")], None, training(max_iter=2))
+    assert all(np.isfinite(w).all() for w in learned.weights.values())

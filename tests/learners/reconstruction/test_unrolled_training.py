@@ -4,12 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from sklearn_meta import _training
+from sklearn_meta.learners.reconstruction._unrolled_module import UnrolledModule
 from sklearn_meta.learners.reconstruction.unrolled import Unrolled
 from sklearn_meta.operators import Blur
+from sklearn_meta.tasks._image_store import ImageBatch, ImageSet
 
-from ._tiny import task, training
+from ._tiny import images, measured, start, task, training
 
 OPERATOR = Blur((12, 12), np.ones((3, 3)) / 9)
 
@@ -76,3 +79,20 @@ def test_ends_in_time():
 def test_given_validation_tasks_judge():
     learned = Unrolled(2).learn(tasks(), tasks(2), training(max_iter=3))
     assert learned.history.validation == "given"
+
+
+def test_meta_training_goes_back_to_the_start_where_held_out_tasks_lose_nothing():
+    learner, module = Unrolled(2), UnrolledModule.of_weights(start().weights).mark_start()
+    x = torch.from_numpy(images(3, (12, 12)))
+    y = measured(OPERATOR, x, 0.02)
+    held_out = [ImageBatch((ImageSet(OPERATOR, x, y, 0.02),), torch.tensor([0]))]
+    with torch.no_grad():
+        module.log_factors += 1e-6  # changes nothing to speak of
+        back = learner.finish(module, held_out)
+        module.log_factors += 8.0  # measurements weigh nothing
+        away = learner.finish(module, held_out)
+        losses = [float(learner.loss(m, held_out[0])) for m in (away, module)]
+    begin = dict(zip(dict(module.named_parameters()), module.start, strict=True))["log_factors"]
+    torch.testing.assert_close(back.log_factors, begin + 0.5e-6, rtol=0, atol=1e-7)
+    torch.testing.assert_close(away.log_factors, begin + 4.0, rtol=0, atol=1e-5)
+    assert losses[0] < losses[1]
