@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_NOISE_STEP = 0.1  # of the logarithm of the noise: 5 % off is nothing that is seen
+_NOISE_STEP = 0.06  # of the logarithm of the noise: 3 % off is nothing that is seen
 
 
 def alike(
