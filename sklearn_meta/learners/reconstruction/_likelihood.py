@@ -146,8 +146,8 @@ class IntervalLikelihood:
         return Pseudo(self.operator.inner, p + step, torch.where(known, precision, 0.0))
 
 
-class SignalLikelihood:
-    """Likelihood of linear measurements with noise of variance ``sigma^2 + gain * max(A x, 0)``.
+class LinearLikelihood:
+    """Likelihood of linear measurements with white noise.
 
     Parameters
     ----------
@@ -155,19 +155,14 @@ class SignalLikelihood:
         Linear.
     y : Tensor of shape ``(n, *measurement_shape)``
     sigma : Tensor that broadcasts to `y`
-    gain : float
     """
 
-    def __init__(self, operator: Operator, y: Tensor, sigma: Tensor, gain: float):
-        self.operator, self.y, self.sigma, self.gain = operator, y, sigma, gain
+    def __init__(self, operator: Operator, y: Tensor, sigma: Tensor):
+        self.measured = Pseudo(operator, y, 1 / sigma.square().expand_as(y))
 
     def observe(self, x: Tensor, variance: float) -> Pseudo:
-        """Return the measurements, with weights by the signal that is expected."""
-        signal = self.operator.forward(x)
-        # What is expected to be dark may be bright: the error of the signal counts as signal.
-        signal = signal.clamp(min=variance**0.5 / 2)
-        noise = self.sigma.square() + self.gain * signal
-        return Pseudo(self.operator, self.y, 1 / noise.expand_as(self.y))
+        """Return the measurements, whatever the estimate."""
+        return self.measured
 
 
 class SmoothLikelihood:
@@ -192,21 +187,40 @@ class SmoothLikelihood:
     def observe(self, x: Tensor, variance: float) -> Pseudo:
         """Return the measurements of the operator's derivative at x."""
         slope = Linearization(self.operator, x)
-        target = self.y - self.operator.forward(x) + slope.forward(x)
+        target = self.y - slope.value + slope.forward(x)
         return Pseudo(slope, target, self.precision.expand_as(target))
 
 
 class Linearization(Operator):
-    """The derivative of an operator at images, one derivative an image of the batch."""
+    """The derivative of an operator at images, one derivative an image of the batch.
+
+    The graph of `forward` and of its derivative is recorded once, for all products.
+    """
 
     def __init__(self, operator: Operator, x: Tensor):
-        self.operator, self.x = operator, x.detach()
         self.set_shapes(operator.image_shape, operator.measurement_shape)
+        with torch.inference_mode(False), torch.enable_grad():
+            self._x = x.detach().clone().requires_grad_()
+            self._y = operator.forward(self._x)
+            # The gradient is linear in the dummy: its own derivative is the product from the left.
+            self._dummy = torch.zeros_like(self._y, requires_grad=True)
+            (self._back,) = torch.autograd.grad(self._y, self._x, self._dummy, create_graph=True)
+
+    @property
+    def value(self) -> Tensor:
+        """What the operator gives of the images."""
+        return self._y.detach()
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the derivative."""
-        return self.operator.jvp(self.x, x)
+        return self._product(self._back, self._dummy, x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Apply its adjoint."""
-        return self.operator.vjp(self.x, y)
+        return self._product(self._y, self._x, y)
+
+    @staticmethod
+    def _product(of: Tensor, at: Tensor, v: Tensor) -> Tensor:
+        with torch.inference_mode(False):
+            (product,) = torch.autograd.grad(of, at, v.clone(), retain_graph=True)
+        return product

@@ -1,8 +1,6 @@
-"""Reconstruction under non-linear operators and signal-dependent noise, with a denoiser."""
+"""Reconstruction under non-linear operators, with a denoiser."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,13 +8,24 @@ from torch import Tensor
 from sklearn_meta.learners.reconstruction._alike import about
 from sklearn_meta.learners.reconstruction._base import Noise
 from sklearn_meta.learners.reconstruction._nonlinear_noise import noise_of
-from sklearn_meta.learners.reconstruction._nonlinear_plan import Denoise, Plan, follow, plan
+from sklearn_meta.learners.reconstruction._nonlinear_plan import (
+    Denoise,
+    Plan,
+    Plans,
+    follow,
+    plan,
+)
 from sklearn_meta.learners.reconstruction._nonlinear_step import NonlinearTerm
-from sklearn_meta.learners.reconstruction._phase import least_squares, misfit_of, retrieve_phase
+from sklearn_meta.learners.reconstruction._phase import (
+    least_squares,
+    misfit_of,
+    retrieve_phase,
+)
 from sklearn_meta.operators import Operator
 
 _N_PIXELS = 2**15  # of a simulation
 _LEAST_NOISE = 1e-5  # of magnitudes: rounding
+_LEVEL_STEP = 0.4  # of the logarithm of the noise that a plan is for, where each image has its own
 _WORTH = 0.7  # of the error without a denoiser, that has to be left with it
 
 
@@ -28,14 +37,14 @@ def reconstruct_nonlinear(
     reference: Tensor,
     generator: torch.Generator,
     max_steps: int = 8,
-    plans: dict[Any, Plan] | None = None,
+    plans: Plans | None = None,
 ) -> Tensor:
-    """Reconstruct images from measurements by a non-linear operator, or with Poisson noise.
+    """Reconstruct images from measurements by an operator that is not linear.
 
     Parameters
     ----------
     operator : Operator
-        Any; linear ones where the noise depends on the signal.
+        Not linear.
     y : Tensor of shape ``(n, *measurement_shape)``
         NaN where missing.
     noise : Noise
@@ -46,29 +55,34 @@ def reconstruct_nonlinear(
     reference : Tensor of shape (r, *image_shape)
         Images of the kind, on which the steps are chosen.
     generator : torch.Generator
+        Its seed is that of every simulation, so that none depends on what was drawn before.
     max_steps : int, default=8
-    plans : dict, default=None
-        Of steps that were chosen before, by noise; added to.
+    plans : Plans, default=None
+        Steps that were chosen before, by noise; added to.
 
     Returns
     -------
     Tensor of shape ``(n, *image_shape)``
     """
-    plans = {} if plans is None else plans
+    plans = Plans() if plans is None else plans
     if is_even(operator):
         return _from_magnitudes(operator, y, noise, denoise, reference, generator, max_steps, plans)
     noise = noise_of(operator, y) if noise.sigma is None else noise
     sigma = _broadcast(noise.sigma, y)
     level = about(float(sigma.median()))
-    key = level, noise.gain, max_steps, torch.isnan(y[:1]).cpu().numpy().tobytes()
-    if key not in plans:
+
+    def find() -> Plan:
+        seeded = _again(generator)
         truth, few = _some(reference.to(y), operator)
-        simulated = simulate(few, truth, level, noise.gain, generator)
+        simulated = simulate(few, truth, level, noise.gain, seeded)
         missing = torch.isnan(y)[torch.arange(len(truth)) % len(y)]
         simulated = simulated.masked_fill(missing, torch.nan)
-        term = NonlinearTerm(few, simulated, torch.tensor(level).to(y), noise.gain, generator)
-        plans[key] = plan(term, denoise, truth, max_steps)
-    return follow(NonlinearTerm(operator, y, sigma, noise.gain, generator), denoise, plans[key])
+        term = NonlinearTerm(few, simulated, torch.tensor(level).to(y), seeded)
+        return plan(term, denoise, truth, max_steps)
+
+    key = level, noise.gain, max_steps, torch.isnan(y[:1]).cpu().numpy().tobytes()
+    found = plans.get(key, find)
+    return follow(NonlinearTerm(operator, y, sigma, generator), denoise, found)
 
 
 def is_even(operator: Operator) -> bool:
@@ -84,34 +98,53 @@ def _from_magnitudes(
     reference: Tensor,
     generator: torch.Generator,
     max_steps: int,
-    plans: dict[Any, Plan],
+    plans: Plans,
 ) -> Tensor:
     """Find the phases without a prior; with them, measurements are linear."""
-    x, misfit = retrieve_phase(operator, y, generator)
+    x, misfit = retrieve_phase(operator, y)
     if noise.sigma is None:
         spare = 1 - operator.n_pixels / max(operator.n_measurements, operator.n_pixels + 1)
-        sigma = float(misfit.median()) / max(spare, 0.1) ** 0.5
+        sigma = misfit / max(spare, 0.1) ** 0.5
     else:
-        sigma = float(_broadcast(noise.sigma, y).median())
+        sigma = torch.as_tensor(noise.sigma, dtype=y.dtype, device=y.device).expand(len(y))
     # An error of y is one of the modulus, by the slope of the law there.
-    low, high = operator.interval(y, sigma)
-    spread = float((high - low)[torch.isfinite(high)].median()) / 2
-    softness = torch.tensor(about(max(spread, _LEAST_NOISE * float(low.clamp(min=0).max())))).to(y)
+    low, high = operator.interval(y, _broadcast(sigma, y))
+    width = (high - low).masked_fill(~torch.isfinite(high), torch.nan)
+    largest = low.clamp(min=0).flatten(1).amax(1)
+    softness = torch.maximum(width.flatten(1).nanmedian(1).values / 2, _LEAST_NOISE * largest)
     inner = operator.inner
-    truth, few = _some(reference.to(y), inner)
-    simulated = simulate(few, truth, float(softness), 0.0, generator)
-    key = float(softness), max_steps
-    if key not in plans:
-        term = NonlinearTerm(few, simulated, softness, 0.0, generator)
-        plans[key] = plan(term, denoise, truth, max_steps)
-    without = (least_squares(operator)(simulated) - truth).square().mean().sqrt()
-    # Magnitudes that leave little noise tell more of an image than images of another kind do.
-    if plans[key].error > _WORTH * float(without):
-        return x
     z = operator.nearest(inner.forward(x), y)
-    denoised = follow(NonlinearTerm(inner, z, softness, 0.0, generator), denoise, plans[key])
+    denoised = x.clone()
+    levels = _coarse(softness)
+    for level in levels.unique():
+
+        def find(level: float = float(level)) -> Plan | None:
+            seeded = _again(generator)
+            truth, few = _some(reference.to(y), inner)
+            simulated = simulate(few, truth, level, 0.0, seeded)
+            term = NonlinearTerm(few, simulated, torch.tensor(level).to(y), seeded)
+            found = plan(term, denoise, truth, max_steps)
+            without = (least_squares(operator)(simulated) - truth).square().mean().sqrt()
+            # Magnitudes with little noise tell more of an image than images of another kind do.
+            return found if found.error <= _WORTH * float(without) else None
+
+        found = plans.get((float(level), max_steps), find)
+        if found is not None:
+            rows = levels == level
+            term = NonlinearTerm(inner, z[rows], _broadcast(softness[rows], z), _again(generator))
+            denoised[rows] = follow(term, denoise, found)
     better = misfit_of(operator, denoised, y) <= torch.clamp(1.1 * misfit, min=1.05 * sigma)
-    return torch.where(better.reshape(-1, *[1] * (x.ndim - 1)), denoised, x)
+    return torch.where(_broadcast(better, x) > 0, denoised, x)
+
+
+def _again(generator: torch.Generator) -> torch.Generator:
+    """Return a generator that begins where another one began."""
+    return torch.Generator().manual_seed(generator.initial_seed())
+
+
+def _coarse(levels: Tensor) -> Tensor:
+    """Round levels of single images, which differ by chance, so that few plans serve all."""
+    return torch.exp((levels.log() / _LEVEL_STEP).round() * _LEVEL_STEP)
 
 
 def _some(reference: Tensor, operator: Operator) -> tuple[Tensor, Operator]:

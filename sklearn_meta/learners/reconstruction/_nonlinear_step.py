@@ -10,8 +10,8 @@ from torch import Tensor
 from sklearn_meta.learners.reconstruction._half_quadratic import smooth_start
 from sklearn_meta.learners.reconstruction._likelihood import (
     IntervalLikelihood,
+    LinearLikelihood,
     Pseudo,
-    SignalLikelihood,
     SmoothLikelihood,
 )
 from sklearn_meta.operators import Operator
@@ -34,8 +34,6 @@ class NonlinearTerm:
     y : Tensor of shape ``(n, *measurement_shape)``
         NaN where missing.
     sigma : Tensor that broadcasts to `y`
-    gain : float
-        Noise of variance ``sigma^2 + gain * max(A x, 0)``.
     generator : torch.Generator
     max_iter : int, default=40
         Steps of conjugate gradients.
@@ -46,17 +44,17 @@ class NonlinearTerm:
         operator: Operator,
         y: Tensor,
         sigma: Tensor,
-        gain: float,
         generator: torch.Generator,
         max_iter: int = 40,
     ):
         self.operator, self.max_iter = operator, max_iter
+        self._given = y, sigma, generator
         self._like = y.new_zeros(())
         self._n_images = len(y)
         self.likelihood: Likelihood
         self.n_linearizations = 1
         if operator.is_linear:
-            self.likelihood = SignalLikelihood(operator, y, sigma, gain)
+            self.likelihood = LinearLikelihood(operator, y, sigma)
         elif hasattr(operator, "inner"):
             self.likelihood = IntervalLikelihood(operator, y, sigma)
         else:
@@ -64,6 +62,15 @@ class NonlinearTerm:
             self.n_linearizations = 3
         linear = operator if operator.is_linear else getattr(operator, "inner", None)
         self.is_diagonal = linear is not None and _sees_single_pixels(linear, y, generator)
+
+    def screen(self, n: int) -> NonlinearTerm:
+        """Return a cheaper term of the first images of the batch, to compare candidates by."""
+        y, sigma, generator = self._given
+        sigma = sigma[:n] if sigma.ndim else sigma
+        operator = self.operator.select(torch.arange(n))
+        few = NonlinearTerm(operator, y[:n], sigma, generator, self.max_iter)
+        few.n_linearizations = 1
+        return few
 
     def measured(self, x: Tensor) -> Tensor:
         """Values that the likelihood is about: ``A x`` before a law, else ``F(x)``."""

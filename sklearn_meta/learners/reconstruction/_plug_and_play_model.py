@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from sklearn_meta.learners.reconstruction._base import Noise
 from sklearn_meta.learners.reconstruction._calibration import images_of_shape
 from sklearn_meta.learners.reconstruction._image_denoiser import ImageDenoiser, is_network
-from sklearn_meta.learners.reconstruction._nonlinear_plan import Plan
+from sklearn_meta.learners.reconstruction._nonlinear_plan import Plans
 from sklearn_meta.learners.reconstruction._plug_and_play_steps import Scalars
 from sklearn_meta.operators import Operator
 
@@ -39,6 +38,13 @@ class PlugAndPlayModel:
     images: np.ndarray | None
     scale: float
 
+    def __post_init__(self) -> None:
+        if not callable(self.denoise):
+            raise TypeError(
+                f"denoiser is {self.denoise!r}, expected a callable (x, sigma) -> z of tensors of "
+                "shape (1, C, H, W), or None for the bundled one."
+            )
+
     @property
     def is_own(self) -> bool:
         """Whether the denoiser is the user's."""
@@ -54,9 +60,8 @@ class PlugAndPlayModel:
         """
         if self.images is None:
             raise ValueError(
-                "PlugAndPlay chooses its steps under operators that are not linear, and for "
-                "counts, on images of the kind, and has none: pass prior='image', or meta-train "
-                "on tasks with images."
+                "PlugAndPlay chooses its steps under operators that are not linear on images of "
+                "the kind, and has none: pass prior='image', or meta-train on tasks with images."
             )
         images = images_of_shape(self.images, operator.image_shape)
         return self.scale * torch.from_numpy(images).to(like)
@@ -77,14 +82,14 @@ class PlugAndPlayState:
     noise : Noise
         Its sigma is None where each image's is estimated by itself.
     scalars : Scalars
-    plans : dict
-        Found so far, by noise; for operators that are not linear, and counts.
+    plans : Plans
+        Found so far, by noise; for operators that are not linear.
     """
 
     operator: Operator
     noise: Noise
     scalars: Scalars = field(default_factory=Scalars)
-    plans: dict[Any, Plan] = field(default_factory=dict)
+    plans: Plans = field(default_factory=Plans)
 
 
 def denoiser_weights(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -33,6 +33,8 @@ _REFLECTION, _MOMENTUM = 1.8, 0.3
 _FEWER = 0.9  # measurements than pixels
 _PILOT = 3  # steps before noise that is not sure is looked at again
 _LOOKS, _LOW = 2, 0.05  # at noise below this share of the range
+_COUNT_TURNS = 8  # of counts of pixels: they take several looks anyway
+_DARK, _LEAST_SIGNAL = 0.1, 1e-12  # of the mean signal, the least that is expected anywhere
 _LEFT = 0.7  # share of what a first image leaves that is noise
 
 
@@ -65,25 +67,31 @@ class Solver:
         NaN where one is missing.
     sigma : Tensor of shape (n,), or None
         Standard deviation of the noise; None to estimate it.
+    gain : float, default=0.0
+        Variance of the noise per unit of signal, see `Noise`.
     """
 
-    def __init__(self, operator: Operator, measurements: Tensor, sigma: Tensor | None):
+    def __init__(
+        self, operator: Operator, measurements: Tensor, sigma: Tensor | None, gain: float = 0.0
+    ):
         self.operator, self.norm = operator, max(operator.norm(), 1e-30)
         self.measurements = measurements
         self.term = DataTerm(operator, measurements, max_iter=30, tol=1e-4)
         self.start = smooth_start(self.term, _STIFFNESS * self.norm**2, max_iter=20)
         self.range = ranges(self.start)
-        local = is_local(operator)
-        self.steps = _LOCAL_STEPS if local else _MIXED_STEPS
-        self.first_level = (_LOCAL_LEVEL if local else _MIXED_LEVEL) * self.range
+        self.is_local = is_local(operator)
+        self.steps = _LOCAL_STEPS if self.is_local else _MIXED_STEPS
         self.least = _LEAST_SIGMA * self.range * self.norm
-        self.is_exact = sigma is not None and not bool(sigma.any())
+        self.is_exact = sigma is not None and gain == 0 and not bool(sigma.any())
         self.diagonal = diagonal_of_misfit(self.term)
         self.seen = seen_pixels(self.diagonal)
         self.is_denoising = self.seen is not None and bool(self.seen.all())
         self.looks_again = torch.zeros_like(self.range, dtype=torch.bool)
         self.is_estimated = sigma is None
         self.sigma = self._noise(measurements) if sigma is None else sigma
+        self.gain, self.ground = gain, self.sigma
+        if gain > 0:
+            self.sigma = self._variance(self.start).flatten(1).mean(1).sqrt()
 
     def run(
         self,
@@ -110,25 +118,47 @@ class Solver:
         -------
         Tensor of shape ``(n, *image_shape)``
         """
+        steps = self.steps if steps is None else steps
+        level = _LOCAL_LEVEL if self.is_local else _MIXED_LEVEL
+        if self.gain == 0:
+            return self._run(denoise, own, scalars, steps, level, turns)
+        # What an image is like tells the noise of its counts: a quick look, and a better one.
+        z = self._run(denoise, own, scalars, max(1, steps // 4), level, 1)
+        for n_steps in (max(1, steps // 2), steps):
+            self._weigh(self._variance(z))
+            z = self._run(denoise, own, scalars, n_steps, _MIXED_LEVEL, max(turns, _COUNT_TURNS))
+        return z
+
+    def _run(
+        self,
+        denoise: Callable[..., Tensor],
+        own: bool,
+        scalars: Scalars,
+        steps: int,
+        first_level: float,
+        turns: int,
+    ) -> Tensor:
         if self.is_denoising:
             x = self.term.back_projection / self.diagonal
             if self.is_exact:
                 return x
             clean = ImageDenoiser(denoise, x, own)
-            sigma = self._refined(clean, x) if self.is_estimated else self.sigma
+            sigma = self._refined(clean, x) if self.is_estimated and not self.gain else self.sigma
             level = scalars.level * self._like_images(sigma) / self.diagonal.sqrt()
             return clean.averaged(x, level, turns)
         clean = ImageDenoiser(denoise, self.start, own)
-        x, z = self._iterate(clean, self.steps if steps is None else steps, scalars)
+        x, z = self._iterate(clean, steps, first_level * self.range, scalars)
         return onto_measurements(self.operator, self.measurements, x) if self.is_exact else z
 
-    def _iterate(self, clean: ImageDenoiser, steps: int, scalars: Scalars) -> tuple[Tensor, Tensor]:
+    def _iterate(
+        self, clean: ImageDenoiser, steps: int, first_level: Tensor, scalars: Scalars
+    ) -> tuple[Tensor, Tensor]:
         sigma = torch.maximum(self.sigma, self.least)
         overshoot = _REFLECTION / (1 + scalars.weight * _WEIGHT)
 
         def level(k: int) -> Tensor:
             last = scalars.level * sigma / self.norm
-            first = torch.maximum(scalars.first * self.first_level, last)
+            first = torch.maximum(scalars.first * first_level, last)
             return first * (last / first) ** (k / max(steps - 1, 1))
 
         def denoised(x: Tensor, level: Tensor, k: int) -> Tensor:
@@ -185,6 +215,22 @@ class Solver:
             ratio = noise_left(self.term.misfit(z)) / expected.clamp_min(1e-30)
             sigma = torch.where(is_low, sigma * ratio.clamp(max=1.0), sigma)
         return sigma
+
+    def _variance(self, x: Tensor) -> Tensor:
+        """Variance of the noise of counts of images; nothing is wholly dark."""
+        signal = self.operator.forward(x).clamp_min(0)
+        like = -1, *[1] * (signal.ndim - 1)
+        mean = signal.flatten(1).mean(1).clamp_min(_LEAST_SIGNAL).reshape(like)
+        return self.ground.reshape(like) ** 2 + self.gain * torch.maximum(signal, _DARK * mean)
+
+    def _weigh(self, variance: Tensor) -> None:
+        """Weigh measurements by a variance of their noise; `sigma` is that of weight 1."""
+        mean = variance.flatten(1).mean(1)
+        weights = mean.reshape(-1, *[1] * (variance.ndim - 1)) / variance
+        self.term = DataTerm(self.operator, self.measurements, weights, max_iter=30, tol=1e-4)
+        self.sigma = mean.sqrt()
+        if self.diagonal is not None:
+            self.diagonal = diagonal_of_misfit(self.term)
 
     def _like_images(self, values: Tensor) -> Tensor:
         return values.reshape(-1, *[1] * len(self.operator.image_shape))

@@ -47,8 +47,8 @@ class PlugAndPlay(ReconstructionLearner):
     From the smooth image of least squares on, each step denoises, moves towards the measurements,
     and goes past them, so that the next error is more like noise. Nothing is learned: the denoiser
     of the bundled prior, or one of the user's own, serves any operator, any size of images and,
-    where the operator is linear, any range of values. Under operators that are not linear, and for
-    counts, the steps are chosen by simulation on images of the tasks, or of the bundled prior.
+    where the operator is linear, any range of values. Under operators that are not linear the steps
+    are chosen by simulation on images of the tasks, or of the bundled prior.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class PlugAndPlay(ReconstructionLearner):
             if noise.sigma is None:
                 noise = _noise_at_hand(operator, noise, measurements, images)
             state = PlugAndPlayState(operator, noise)
-            if images is None or _needs_plan(state):
+            if images is None or not operator.is_linear:
                 return state
             return self._fitted(model, state, measurements, images)
 
@@ -163,7 +163,7 @@ class PlugAndPlay(ReconstructionLearner):
             raise ValueError("PlugAndPlay has no standard deviation of its reconstructions.")
         check_measured(measurements)
         with torch.no_grad():
-            if _needs_plan(state):
+            if not state.operator.is_linear:
                 y = measurements.to(torch.float32)
                 x = reconstruct_nonlinear(
                     state.operator,
@@ -192,7 +192,7 @@ class PlugAndPlay(ReconstructionLearner):
         exact = [False] * len(y) if sigma is None else (sigma == 0).tolist()
         for rows in same_missing(y, exact):
             level = None if sigma is None else sigma[rows]
-            solver = Solver(state.operator.select(rows), y[rows], level)
+            solver = Solver(state.operator.select(rows), y[rows], level, state.noise.gain)
             out[rows] = solver.run(model.denoise, model.is_own, state.scalars, steps, steps or 1)
         return out
 
@@ -230,11 +230,6 @@ class PlugAndPlay(ReconstructionLearner):
                 if float(gain.mean()) - _DOUBTS * doubt > _GAIN:
                     best, scalars = new, other
         return replace(state, scalars=scalars)
-
-
-def _needs_plan(state: PlugAndPlayState) -> bool:
-    """Whether the steps are chosen by simulation."""
-    return not state.operator.is_linear or state.noise.gain > 0
 
 
 def _noise_at_hand(

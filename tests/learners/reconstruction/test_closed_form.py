@@ -209,3 +209,18 @@ def test_unknown_operator_widens_the_posterior(operator, measured):
     _, known = reconstruct(learner, model, operator, measured[1], return_std=True)
     _, unknown = reconstruct(learner, model, found, measured[1], return_std=True)
     assert (unknown.mean(0) > known.mean(0)).all()
+
+
+@pytest.mark.parametrize("n_components", [0, -1, 2.7, 3.0, True, None, "x", np.array([1, 2])])
+@pytest.mark.parametrize("shape", [SHAPE, (40, 40)])
+def test_numbers_of_components_that_are_none(n_components, shape):
+    tasks = [ImageTask(None, np.random.default_rng(0).random((20, *shape)), None, "0")]
+    with pytest.raises(ValueError, match="n_components is .* expected 'auto' or an int"):
+        learn(GaussianMixturePrior(n_components), tasks)
+
+
+def test_more_components_than_images():
+    tasks = [ImageTask(None, draw_images(50), None, "0")]
+    with pytest.raises(ValueError, match="n_components is 51, but there are 50 images"):
+        learn(GaussianMixturePrior(51), tasks)
+    assert learn(GaussianMixturePrior(np.int64(50)), tasks)[1].facts["n_components"] == 50

@@ -5,11 +5,14 @@ import pytest
 import torch
 
 from sklearn_meta.datasets import make_dead_leaves
+from sklearn_meta.learners.reconstruction._covariance import moments
+from sklearn_meta.learners.reconstruction._factored import FactoredMixture
 from sklearn_meta.learners.reconstruction._noise import (
     estimate_noise,
     noise_left,
     noise_of_images,
 )
+from sklearn_meta.learners.reconstruction._prior_noise import noise_of_measurements
 from sklearn_meta.operators import Blur, RandomProjection
 
 
@@ -58,3 +61,51 @@ def test_projections_hide_noise(truth):
     assert not found.is_sure.any()
     assert not found.is_local
     assert (found.sigma > 0.004).all()
+
+
+@pytest.fixture(scope="module")
+def told():
+    """A prior that is not quite right: images are not normal, and their shape was guessed."""
+    rng = np.random.default_rng(0)
+    images = make_dead_leaves(1200, (8, 8), random_state=0).reshape(1200, -1).astype(float)
+    images = torch.from_numpy(images)
+    mixture = FactoredMixture.single(*moments(images[:300].reshape(-1, 8, 8), 0, 0.2))
+    matrix = torch.from_numpy(rng.normal(size=(24, 64)) / 8)
+    return mixture, matrix, images[300:] @ matrix.T
+
+
+def noises(told, sigma, n, n_draws=20):
+    mixture, matrix, clean = told
+    rows = noisy(clean, sigma)
+    draws = [rows[n * k : n * (k + 1)] for k in range(n_draws)]
+    return np.array([noise_of_measurements(mixture, matrix, draw, 0.1) for draw in draws])
+
+
+def test_few_measurements_of_the_same_noise_change_nothing(told):
+    found = noises(told, 0.1, 5)
+    assert np.abs(np.log(found / 0.1)).mean() < 0.05
+    assert np.abs(np.log(found / 0.1)).max() < 0.3
+
+
+@pytest.mark.parametrize("sigma", [0.025, 0.4])
+def test_other_noise_tells(told, sigma):
+    few, many = noises(told, sigma, 2), noises(told, sigma, 40)
+    assert np.abs(np.log(many / sigma)).mean() < 0.3
+    # Few measurements stay nearer to what the tasks told.
+    assert np.abs(np.log(few / 0.1)).mean() < np.abs(np.log(many / 0.1)).mean() + 0.05
+
+
+def test_noise_is_the_posterior_mean_for_a_prior_that_is_right():
+    """One measurement of one pixel: the integral over the noise can be done by hand."""
+    mixture = FactoredMixture.single(torch.zeros(1).double(), torch.eye(1).double())
+    matrix, y = torch.eye(1).double(), 2.5
+    found = noise_of_measurements(mixture, matrix, torch.full((1, 1), y).double(), 0.5)
+    away = np.linspace(np.log(10**-3.5 / 0.5), np.log(1 / 0.5), 4001)
+    spread = 1 + (0.5 * np.exp(away)) ** 2
+    slab = np.exp(-0.5 * (away / 0.7) ** 2)
+    # A single image is trusted by half.
+    likelihood = np.exp(0.5 * -0.5 * (np.log(spread) + y**2 / spread))
+    same = np.exp(0.5 * -0.5 * (np.log(1.25) + y**2 / 1.25))
+    slab = 0.2 * slab / slab.sum() * likelihood
+    expected = (slab * away).sum() / (slab.sum() + 0.8 * same)
+    assert np.log(found / 0.5) == pytest.approx(expected, abs=0.03)

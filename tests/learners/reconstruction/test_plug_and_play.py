@@ -327,3 +327,21 @@ def test_few_pairs_leave_the_scalars_as_they_are():
     y = operator(truth)
     state = learner.adapt(model, operator, Noise(0.01), y, truth)
     assert state.scalars == learner.adapt(model, operator, Noise(0.01), None, None).scalars
+
+
+def test_counts_are_weighed_by_the_light_that_is_expected():
+    operator = Mask((20, 20), np.random.default_rng(0).random((20, 20)) < 0.7)
+    truth, gain = images((20, 20), 2).clamp_min(0.02), 1 / 20
+    y = gain * torch.poisson(operator(truth) / gain, torch.Generator().manual_seed(0))
+    learner = PlugAndPlay(smooth, steps=8)
+    x = reconstruct(learner, operator, Noise(0.0, gain), y)
+    white = Noise(float((gain * truth.mean()) ** 0.5))
+    assert (x - truth).abs().mean() < (
+        reconstruct(learner, operator, white, y) - truth
+    ).abs().mean()
+
+
+def test_counts_of_nothing_but_darkness_give_darkness():
+    y = torch.zeros((1, 12, 12), dtype=torch.float64)
+    x = reconstruct(PlugAndPlay(smooth, steps=2), Identity((12, 12)), Noise(0.0, 0.1), y)
+    torch.testing.assert_close(x, y, atol=1e-4, rtol=0)
