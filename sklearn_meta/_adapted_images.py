@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from sklearn.base import clone
 
-from sklearn_meta._choose_learner import NETWORKS, runs_under
+from sklearn_meta._choose_learner import runs_under
 from sklearn_meta._image_support import check_n_images
 from sklearn_meta._model import resolve_device
 from sklearn_meta._noise_in import check_noise_fits
 from sklearn_meta._prior import Prior
 from sklearn_meta.learners.reconstruction import (
+    NETWORKS,
     Noise,
     ReconstructionLearner,
     get_reconstruction_learner,

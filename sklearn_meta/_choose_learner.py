@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sklearn_meta.learners.reconstruction import (
+    NETWORKS,
     ImageTask,
     Noise,
     ReconstructionLearner,
@@ -21,9 +22,6 @@ SMALL = 1024
 
 #: Fewer images than this, or than one for so many pixels, are too few to learn it from.
 FEWEST, PIXELS_PER_IMAGE = 30, 8
-
-#: Learners that run on a denoising network, for which the bundled prior has weights.
-NETWORKS = ("plug_and_play", "unrolled")
 
 
 def has_enough_images(images: Sequence[np.ndarray]) -> bool:

@@ -9,7 +9,8 @@ import torch
 
 from sklearn_meta._adapted_images import AdaptedImages, device_of, learner_of
 from sklearn_meta._blended_images import BlendedImages
-from sklearn_meta._choose_learner import NETWORKS, has_enough_images
+from sklearn_meta._choose_learner import has_enough_images
+from sklearn_meta._found_operator import under_found_operator
 from sklearn_meta._image_support import ImageSupport
 from sklearn_meta._learn_images import learn_from, new_image_learner
 from sklearn_meta._noise_in import check_noise_fits, read_noise
@@ -17,6 +18,7 @@ from sklearn_meta._prior import Prior
 from sklearn_meta._resolve_prior import bundled_prior
 from sklearn_meta._table_prior import prior_of_table
 from sklearn_meta.learners.reconstruction import (
+    NETWORKS,
     ImageTask,
     Noise,
     ReconstructionLearner,
@@ -69,6 +71,7 @@ def adapt_to_support(
     if operator is None:
         # The pairs are used up: the operator fits them better than it fits what is to come.
         operator, pairs = regress_operator(*pairs, noise), (None, None)
+        prior, learner, noise = under_found_operator(prior, learner, operator, noise)
     adapted = AdaptedImages(prior, learner, operator, noise, device, *pairs)
     if pairs[0] is not None:
         adapted = _with_bundled(adapted, pairs[0])
@@ -110,7 +113,7 @@ def _prior_for(
     if _starts_from_bundled(estimator.learner, support):
         return bundled_prior("reconstructor", "image"), {}
     task = ImageTask(support.measurements, support.images, support.operator, "0")
-    prior, history = learn_from(estimator, [task], noise=noise)
+    prior, history = learn_from(estimator, [task], noise=noise, may_train=False)
     return prior, {"history_": history}
 
 

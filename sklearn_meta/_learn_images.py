@@ -18,6 +18,7 @@ from sklearn_meta._noise_in import read_noise
 from sklearn_meta._prior import Prior
 from sklearn_meta._random import generator_of
 from sklearn_meta._resolve_prior import bundled_prior, described
+from sklearn_meta._small_images import is_for_small, learn_small
 from sklearn_meta._training import meta_train
 from sklearn_meta._training_config import TrainingConfig, fill
 from sklearn_meta._training_state import History
@@ -72,6 +73,7 @@ def learn_from(
     tasks: Sequence[ImageTask],
     validation_tasks: Sequence[ImageTask] | None = None,
     noise: Noise | None = None,
+    may_train: bool = True,
 ) -> tuple[Prior, History]:
     """Meta-train on checked tasks.
 
@@ -81,6 +83,8 @@ def learn_from(
     tasks, validation_tasks : sequence of ImageTask
     noise : Noise, default=None
         By default that of the parameter.
+    may_train : bool, default=True
+        Whether "auto" may be a network for small images too, whose training takes minutes.
     """
     given = {name: getattr(estimator, name) for name in IMAGE_TRAINING_PARAMETERS}
     config = fill(TrainingConfig(**given), {})
@@ -95,9 +99,11 @@ def learn_from(
         start=_bundled_start(),
     )
     learner = new_image_learner(estimator.learner)
-    if learner is None:
-        learner = choose_learner(tasks)
-    learned = learner.learn(tasks, validation_tasks, training)
+    if learner is None and may_train and is_for_small(tasks, training):
+        learner, learned = learn_small(tasks, validation_tasks, training)
+    else:
+        learner = choose_learner(tasks) if learner is None else learner
+        learned = learner.learn(tasks, validation_tasks, training)
     meta = {
         "n_tasks": len(tasks),
         "n_images": sum(len(t.measurements if t.images is None else t.images) for t in tasks),

@@ -154,8 +154,7 @@ def _agrees(name: str, value: Any, trained: Any, estimator_type: str) -> bool:
 def _runs_as_given(learner: Any, prior: Prior) -> bool:
     if prior.estimator_type != "reconstructor":
         return False
-    from sklearn_meta._choose_learner import NETWORKS
-    from sklearn_meta.learners.reconstruction import reconstruction_learner_config
+    from sklearn_meta.learners.reconstruction import NETWORKS, reconstruction_learner_config
 
     if isinstance(learner, str):
         learner = _learner(learner, prior.estimator_type)

@@ -20,12 +20,16 @@ RECONSTRUCTION_LEARNERS = {
     "plug_and_play": ("plug_and_play", "PlugAndPlay"),
     "unrolled": ("unrolled", "Unrolled"),
 }
+#: Those that run on a denoising network, for which the bundled prior has weights.
+NETWORKS = ("plug_and_play", "unrolled")
+
 _HOMES = {name: module for module, name in RECONSTRUCTION_LEARNERS.values()} | dict.fromkeys(
     ("ImageTask", "Learned", "Noise", "ReconstructionLearner", "Training"), "_base"
 )
 _HOMES |= dict.fromkeys(("UncertainOperator", "regress_operator"), "_operator_regression")
 
 __all__ = [
+    "NETWORKS",
     "RECONSTRUCTION_LEARNERS",
     "GaussianMixturePrior",
     "GaussianPrior",
