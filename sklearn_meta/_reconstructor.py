@@ -53,12 +53,13 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
         Standard deviation of the noise in units of the measurements, for all images or one each;
         ("poisson", peak) for counts that were divided by their peak. "auto" estimates it.
     learner : str or ReconstructionLearner, default="auto"
-        What is learned, and how images are reconstructed. "auto" is `GaussianPrior` or
-        `GaussianMixturePrior` where images are small and there are enough of them, by held-out
-        images, or enough of their measurements alone; else a denoising network. Gaussian priors
-        serve linear operators only: under others, images in [0, 1] are reconstructed from the
-        bundled prior. This and the parameters from `batch_size` to `max_time` are fixed by the
-        prior: set beside one they raise.
+        What is learned, and how images are reconstructed. "auto" is a denoising network; for small
+        images, alike in shape, held-out images say whether it is a `GaussianMixturePrior` instead,
+        which also stays beside the network for operators that are not known. Of measurements
+        alone it is a `GaussianPrior`. Gaussian priors serve linear operators only: under others,
+        images in [0, 1] are reconstructed from the bundled prior. A prior fixes this and the
+        parameters from `batch_size` to `max_time`: others beside it raise, unless a learner runs
+        the network of another.
     adapt_to : {"auto", "measurements", "targets"}, default="auto"
         What ``fit`` adapts to: measurements alone, whatever `y` is, or `y`, which holds the images.
         "auto" takes `y` for the images where its trailing shape is `image_shape`, or its product
