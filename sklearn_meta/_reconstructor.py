@@ -21,9 +21,6 @@ from sklearn_meta._prior_holder import PriorHolder
 from sklearn_meta._resolve_prior import is_bundled
 from sklearn_meta.metrics import psnr
 
-#: Of the measurements that `score` hides, where there are no images to judge by.
-HIDDEN = 0.1
-
 
 class MetaReconstructor(TransformerMixin, PriorHolder):
     """Reconstruct images from measurements ``y = A x + n`` or ``y = F(x) + n``.
@@ -454,6 +451,7 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
             If `y` has the axes of images, but not their shape; or it holds none, and no image has
             two measurements, of which one could be hidden.
         """
+        from sklearn_meta._hidden_score import score_of_hidden
         from sklearn_meta._image_support import holds_images
 
         rows = self._rows_of(X)
@@ -467,16 +465,7 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
             read_images(y, self.image_shape_)
             # As it came: the range of the images may be that of their dtype.
             return psnr(y, self._adapted.reconstruct(self._measured(rows))[0])
-        return self._score_measurements(self._measured(rows))
-
-    def _score_measurements(self, measurements: np.ndarray) -> float:
-        known = np.isfinite(measurements)
-        hidden = _some_of(known.reshape(len(known), -1)).reshape(known.shape)
-        images, _ = self._adapted.reconstruct(np.where(hidden, np.nan, measurements))
-        foreseen = self._adapted.measure(images)
-        truth = measurements[hidden]
-        spread = np.ptp(measurements[known])
-        return psnr(truth[None], foreseen[hidden][None], data_range=spread if spread > 0 else 1.0)
+        return score_of_hidden(self._adapted, self._measured(rows))
 
     def _rows_of(self, X: Any) -> Rows:
         self._check_fitted()
@@ -508,18 +497,3 @@ class MetaReconstructor(TransformerMixin, PriorHolder):
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-def _some_of(known: np.ndarray) -> np.ndarray:
-    """Which of the known measurements (n, m) to hide: at random, never all of an image."""
-    n_known = known.sum(axis=1)
-    if n_known.max() < 2:
-        raise ValueError(
-            "X has at most one known measurement for each image, so that none can be hidden to be "
-            "foreseen from others: pass the images as y."
-        )
-    draw = np.where(known, np.random.default_rng(0).random(known.shape), np.inf)
-    most = np.maximum(n_known - 1, 0)
-    n_hidden = np.minimum((draw < HIDDEN).sum(axis=1), most)
-    n_hidden = n_hidden if n_hidden.any() else np.minimum(1, most)
-    return draw.argsort(axis=1).argsort(axis=1) < n_hidden[:, None]

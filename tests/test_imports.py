@@ -15,6 +15,7 @@ ROOMS = [
     ["_estimator"],
     ["_many", "_task_table", "_one_table", "_image_fit"],
     ["_learn_prior", "_novelty", "_shared_classes"],
+    ["_hidden_score"],
     ["_table_prior", "_blended_images", "_found_operator"],
     ["_learn_tables", "_learn_images"],
     ["_learning"],
