@@ -42,8 +42,16 @@ class Adapted:
 
     @functools.cached_property
     def own(self) -> AdaptedBatch:
-        """The batch of this one task."""
-        return self._batch.take(slice(self._task, self._task + 1))
+        """The batch of this one task.
+
+        It lies in memory as it does after a pickle: by that, products of matrices are rounded.
+        """
+        one = self._batch.take(slice(self._task, self._task + 1))
+        parts = (
+            None if state is None else map_tensors(state, _contiguous)
+            for state in (one.state, one.alone)
+        )
+        return AdaptedBatch(*parts, one.weight)
 
     @property
     def weight(self) -> float:
@@ -149,6 +157,10 @@ class Adapted:
         )
         batch = AdaptedBatch(*parts, torch.from_numpy(pickled["weight"]))
         self.__init__(pickled["prior"], model, batch)
+
+
+def _contiguous(values: Tensor | np.ndarray) -> Tensor | np.ndarray:
+    return values.contiguous() if isinstance(values, Tensor) else np.ascontiguousarray(values)
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:
