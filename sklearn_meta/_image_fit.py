@@ -26,10 +26,9 @@ from sklearn_meta.learners.reconstruction import (
     reconstruction_learner_config,
 )
 from sklearn_meta.learners.reconstruction._adaptation import LARGE
-from sklearn_meta.learners.reconstruction._data_step import DataTerm
 from sklearn_meta.learners.reconstruction._nonlinear_noise import gain_of_counts
 from sklearn_meta.learners.reconstruction._operator_regression import regress_operator
-from sklearn_meta.learners.reconstruction._unrolled_steps import diagonal_of_misfit, seen_pixels
+from sklearn_meta.learners.reconstruction._unrolled_steps import sees_every_pixel
 
 if TYPE_CHECKING:
     from sklearn_meta._reconstructor import MetaReconstructor
@@ -98,8 +97,7 @@ def _with_bundled(
     operator = adapted.operator
     if config["name"] != "unrolled" or config["params"]["adaptation"] == "none":
         return adapted
-    seen = seen_pixels(diagonal_of_misfit(DataTerm(operator, torch.from_numpy(measurements))))
-    if operator.n_pixels > LARGE or (seen is not None and bool(seen.all())):
+    if operator.n_pixels > LARGE or sees_every_pixel(operator, torch.from_numpy(measurements)):
         return adapted
     bundled, learner = bundled_prior("reconstructor", "image"), get_reconstruction_learner(RIVAL)
     other = AdaptedImages(bundled, learner, operator, adapted.state.noise, adapted.device)

@@ -221,6 +221,12 @@ def seen_pixels(diagonal: Tensor | None) -> Tensor | None:
     return None if diagonal is None else diagonal > _SEEN * diagonal.max()
 
 
+def sees_every_pixel(operator: Operator, measurements: Tensor) -> bool:
+    """Whether each pixel of images is measured by itself, so that one denoising does it all."""
+    seen = seen_pixels(diagonal_of_misfit(DataTerm(operator, measurements)))
+    return seen is not None and bool(seen.all())
+
+
 def simulated(
     operator: Operator,
     truth: Tensor,

@@ -30,6 +30,7 @@ from sklearn_meta.learners.reconstruction._plug_and_play_model import (
 )
 from sklearn_meta.learners.reconstruction._plug_and_play_steps import Scalars, Solver
 from sklearn_meta.learners.reconstruction._unrolled_module import denoiser_of_weights
+from sklearn_meta.learners.reconstruction._unrolled_steps import sees_every_pixel
 from sklearn_meta.operators import Operator
 
 _NONLINEAR_STEPS = 8
@@ -242,13 +243,9 @@ def _noise_at_hand(
         return replace(noise, sigma=float(misfit.square().nanmean().sqrt()))
     if not operator.is_linear:
         return noise if is_even(operator) else noise_of(operator, y)
-    if len(y) < 3 or len(same_missing(y, [0] * len(y))) > 1:
+    if len(y) < 3 or len(same_missing(y, [0] * len(y))) > 1 or sees_every_pixel(operator, y):
         return noise
     found = Solver(operator, y, None)
-    if (
-        found.is_denoising
-        or bool(found.looks_again.any())
-        or float(found.sigma.max() / found.sigma.min()) > _ALIKE
-    ):
+    if bool(found.looks_again.any()) or float(found.sigma.max() / found.sigma.min()) > _ALIKE:
         return noise
     return replace(noise, sigma=float(found.sigma.median()))
